@@ -1,0 +1,115 @@
+// The attention kernels' whole interface: free of N-API and of ONNX Runtime types.
+//
+// Rows of a step are ragged: decode rows and prefill chunks of many sequences follow one another in one [rows, width]
+// matrix. `attendLayer` appends the rows' keys and values to the paged store, then attends.
+//
+// A row's result depends only on its own sequence (its query, the pages up to its position, its settings), never on what
+// else is in the step nor on how the sequence was cut into chunks: the kernels are bitwise row-invariant on each path.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace sparq {
+
+enum class Path : int32_t { Scalar = 0, Avx2 = 1, Avx512 = 2, Neon = 3 };
+
+const char* pathName(Path path);
+// Paths that this CPU can run, fastest first. Never empty: scalar is always there.
+std::vector<Path> availablePaths();
+// The fastest path, or the one that the environment variable SPARQ_ISA names (throws std::invalid_argument if unusable).
+Path defaultPath();
+
+enum class Mode : int32_t { Dense = 0, Sparq = 1 };
+
+// Per sequence; the TypeScript side writes it as eight int32.
+struct Settings {
+  int32_t mode;        // Mode
+  int32_t r;           // query components used in the score pass, 1..headDim
+  int32_t k;           // positions kept, >= 1; a row with at most k visible positions attends densely
+  int32_t local;       // the last `local` positions are always among the k; 0..k
+  int32_t meanValue;   // 1: reallocate the mass left out to the running mean of V (SparQ step 3)
+  int32_t sumLogits;   // 0: sum softmaxed scores over a group before the top-k (the paper); 1: sum raw logits (its code)
+  int32_t denseUntil;  // rows at positions below this attend densely (the prompt); SparQ begins here
+  int32_t reserved;
+};
+static_assert(sizeof(Settings) == 32);
+
+struct StoreShape {
+  int32_t layers, kvHeads, headDim, blockSize, blocks;
+};
+
+// The paged KV cache. Per layer, block and KV head: K token-major, K component-major, V token-major, and the f32 sum of V
+// over the tokens written so far. Memory is reserved at once and touched only as blocks are used.
+class KvStore {
+ public:
+  explicit KvStore(const StoreShape& shape);  // throws std::invalid_argument, std::bad_alloc
+  ~KvStore();
+  KvStore(const KvStore&) = delete;
+  KvStore& operator=(const KvStore&) = delete;
+
+  const StoreShape& shape() const { return shape_; }
+  size_t bytesPerBlock() const;                          // all layers and heads
+  size_t bytes() const;                                  // the whole reservation
+  float* keys(int layer, int block, int head) const;     // [blockSize][headDim]
+  float* keysByComponent(int layer, int block, int head) const;  // [headDim][blockSize]
+  float* values(int layer, int block, int head) const;   // [blockSize][headDim]
+  float* valueSum(int layer, int block, int head) const; // [headDim]
+  void copyBlock(int from, int to);                      // all layers; for copy-on-write
+
+ private:
+  StoreShape shape_;
+  void* memory_ = nullptr;
+  size_t headBytes_ = 0;
+};
+
+struct LayerParams {
+  int32_t layer, heads, kvHeads, headDim;
+  float scale;           // of the logits, usually 1/sqrt(headDim)
+  int32_t window;        // sliding window in positions, 0 = none
+  int32_t rotaryDim;     // leading components rotated, 0 = no rope; even, <= headDim
+  int32_t interleaved;   // 0: pairs (i, i + rotaryDim/2) as Hugging Face; 1: pairs (2i, 2i + 1) as GPT-J
+};
+
+// Element (row t, head h, component c) of a projection is data[t * rowStride + offset + h * headStride + c].
+struct Projection {
+  const float* data;
+  ptrdiff_t rowStride, offset, headStride;
+};
+
+struct Sequence {
+  int32_t rowStart, rowCount;  // its rows in the step
+  int32_t contextLength;       // positions cached before this step; row i has position contextLength + i
+  const int32_t* blockTable;   // blocks of the store; covers contextLength + rowCount positions
+  int32_t blockCount;
+  Settings settings;
+};
+
+struct Step {
+  const Sequence* sequences;
+  int32_t sequenceCount;
+  int32_t rows;
+  const float* cosSin;  // [rows][rotaryDim/2][2] (cos, sin), null when rotaryDim is 0
+};
+
+// Bytes that the algorithm must read from the store (f32 here), summed over layers and heads of a step.
+struct Traffic {
+  uint64_t scoreBytes = 0;            // SparQ step 1: r components of every visible key
+  uint64_t gatherBytes = 0;           // SparQ steps 2 and 3: kept keys and values, sums of V
+  uint64_t denseBytes = 0;            // rows that attended densely
+  uint64_t denseEquivalentBytes = 0;  // what all rows would have read densely
+};
+
+// A thread pool: runs task(user, i) for every i in [0, n) and returns when all are done.
+struct Pool {
+  void* context;
+  void (*run)(void* context, size_t n, void (*task)(void* user, size_t i), void* user);
+  int threads;
+};
+
+// Appends the rows' K (after rope) and V, then writes out[row][heads * headDim]. The caller has validated the step
+// (block tables cover the positions, ids inside the store, settings in range). Adds to *traffic when it is not null.
+void attendLayer(Path path, KvStore& store, const LayerParams& params, const Step& step, const Projection& q,
+                 const Projection& k, const Projection& v, float* out, const Pool& pool, Traffic* traffic);
+
+}  // namespace sparq

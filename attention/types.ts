@@ -1,0 +1,140 @@
+/** Shape of the paged KV cache. One block holds `blockSize` positions of every layer and KV head. */
+export interface KvStoreShape {
+  readonly layers: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  readonly blockSize: number;
+  readonly blocks: number;
+}
+
+/**
+ * How one sequence attends while it decodes. Prefill is always dense and causal.
+ * Source: SparQ Attention, arXiv 2312.04985v6, Algorithm 1 and appendix on grouped-query attention.
+ */
+export interface AttentionSettings {
+  readonly mode: "dense" | "sparq";
+  /** Query components used in the score pass, 1..headDim. */
+  readonly r: number;
+  /** Positions kept; with at most k positions visible a row attends densely. */
+  readonly k: number;
+  /** The last `local` positions are always kept, 0..k. */
+  readonly local: number;
+  /** Give the mass that was left out to the running mean of V. */
+  readonly meanValue: boolean;
+  /** What is summed over a GQA group before the top-k: softmaxed scores (the paper) or raw logits (its code). */
+  readonly groupSum: "softmax" | "logits";
+}
+
+/** Bytes that a step's attention must read from the KV cache, over all layers and heads. */
+export interface Traffic {
+  readonly scoreBytes: number;
+  readonly gatherBytes: number;
+  readonly denseBytes: number;
+  /** What the same rows would have read with dense attention. */
+  readonly denseEquivalentBytes: number;
+}
+
+/** One sequence's share of a step. */
+export interface StepSequence {
+  /** New tokens to run, in order: one for decode, a chunk for prefill. */
+  readonly tokenIds: readonly number[];
+  /** Positions already in the cache; tokenIds[i] gets position contextLength + i. */
+  readonly contextLength: number;
+  /** Blocks of the store that hold positions 0..contextLength + tokenIds.length - 1, in order. */
+  readonly blockTable: readonly number[];
+  readonly attention: AttentionSettings;
+  /** Rows at positions below this (the prompt) attend densely whatever the mode. */
+  readonly denseUntil: number;
+  /** Whether the logits of the last row, of all rows, or of none are wanted. */
+  readonly logits: "none" | "last" | "all";
+}
+
+/** A step as the native side takes it: flat typed arrays over ragged rows. N sequences, T rows, R logit rows. */
+export interface StepInput {
+  readonly tokenIds: Int32Array; // [T]
+  readonly rowStarts: Int32Array; // [N + 1]
+  readonly contextLengths: Int32Array; // [N]
+  readonly blockTables: Int32Array; // [sum of table lengths]
+  readonly blockTableStarts: Int32Array; // [N + 1]
+  readonly settings: Int32Array; // [N * 8], see Settings in native/attention.h
+  readonly logitRows: Int32Array; // [R], rows of which logits are wanted, ascending
+}
+
+export interface StepOutput {
+  /** [R, vocabSize] */
+  readonly logits: Float32Array;
+  readonly traffic: Traffic;
+  /** Wall time inside the native call, seconds. */
+  readonly seconds: number;
+}
+
+export interface SessionOptions {
+  /** The `libonnxruntime` that onnxruntime-node ships. */
+  readonly libraryPath: string;
+  /** A graph whose attention nodes are sparq.PagedAttention. */
+  readonly graphPath: string;
+  readonly store: NativeKvStore;
+  readonly vocabSize: number;
+  /** Intra-op threads, >= 1. */
+  readonly threads: number;
+  /** Let idle pool threads spin between kernels; false when other work shares the cores. */
+  readonly spinning: boolean;
+}
+
+export interface NativeKvStore {
+  readonly bytes: number;
+  readonly bytesPerBlock: number;
+  copyBlock(from: number, to: number): void;
+  close(): void;
+}
+
+export interface NativeSession {
+  /** The version string of the ONNX Runtime library in use. */
+  readonly runtimeVersion: string;
+  /** Layers whose attention the graph asks for, as found at load. */
+  readonly layers: number;
+  /** Runs one step off the main thread. Steps of one session never overlap: a second call while one runs rejects. */
+  step(input: StepInput): Promise<StepOutput>;
+  close(): void;
+}
+
+/** One layer's attention over one ragged batch, for tests and kernel benchmarks. Shapes as in native/attention.h. */
+export interface AttendInput {
+  readonly layer: number;
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  readonly scale: number;
+  readonly window: number;
+  readonly rotaryDim: number;
+  readonly interleaved: boolean;
+  /** [rotaryDim / 2] inverse frequencies; ignored when rotaryDim is 0. */
+  readonly inverseFrequencies: Float32Array;
+  /** Multiplied into cos and sin (YaRN, longrope); 1 otherwise. */
+  readonly ropeScale: number;
+  /** [T, (heads + 2 kvHeads) * headDim]: q, k, v of each row side by side. */
+  readonly qkv: Float32Array;
+  readonly rowStarts: Int32Array;
+  readonly contextLengths: Int32Array;
+  readonly blockTables: Int32Array;
+  readonly blockTableStarts: Int32Array;
+  readonly settings: Int32Array;
+}
+
+export interface AttendOutput {
+  /** [T, heads * headDim] */
+  readonly out: Float32Array;
+  readonly traffic: Traffic;
+}
+
+/** Everything that the addon exports. */
+export interface NativeAddon {
+  /** Kernel paths this CPU can run, fastest first: "avx512", "avx2", "neon", "scalar". */
+  availablePaths(): string[];
+  /** The path that sessions use: the fastest, or what SPARQ_ISA names. */
+  defaultPath(): string;
+  createKvStore(shape: KvStoreShape): NativeKvStore;
+  loadSession(options: SessionOptions): Promise<NativeSession>;
+  /** Runs synchronously on the named path with `threads` threads. */
+  attend(store: NativeKvStore, path: string, threads: number, input: AttendInput): AttendOutput;
+}

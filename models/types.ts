@@ -1,0 +1,72 @@
+/** config.json, normalised over architectures. Sizes in elements. */
+export interface ModelConfig {
+  readonly modelType: "llama" | "gpt_neox";
+  readonly layers: number;
+  readonly hiddenSize: number;
+  readonly intermediateSize: number;
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  readonly vocabSize: number;
+  /** The longest sequence, in tokens, that the model was made for. */
+  readonly maxPositions: number;
+  /** Leading components of a head that rope rotates. */
+  readonly rotaryDim: number;
+  /** [rotaryDim / 2], rope scaling included, computed as Hugging Face transformers does (in f32). */
+  readonly inverseFrequencies: Float32Array;
+  /** Multiplied into cos and sin (YaRN, longrope); 1 otherwise. */
+  readonly ropeScale: number;
+  readonly normEps: number;
+  readonly tiedHead: boolean;
+  readonly parallelResidual: boolean;
+  readonly bosTokenId?: number;
+  readonly eosTokenIds: readonly number[];
+}
+
+export interface TokenizerFiles {
+  readonly tokenizerJson: Record<string, unknown>;
+  readonly tokenizerConfig: Record<string, unknown>;
+  /** Jinja source, from tokenizer_config.json, chat_template.jinja or the GGUF. */
+  readonly chatTemplate?: string;
+}
+
+/** What the import did, for `sparq inspect`. */
+export interface ImportReport {
+  readonly format: "onnx" | "gguf";
+  /** Files read, with sizes in bytes. */
+  readonly files: readonly { readonly path: string; readonly bytes: number }[];
+  /** One line for each attention replaced: the layer and the node it was found at. */
+  readonly attentions: readonly { readonly layer: number; readonly node: string; readonly pattern: string }[];
+  readonly removedInputs: readonly string[];
+  readonly removedOutputs: readonly string[];
+  readonly nodesBefore: number;
+  readonly nodesAfter: number;
+  readonly parameters: number;
+  readonly weightBytes: number;
+  /** How the linears are stored: "f32", "f16", "q4_1 via MatMulNBits", ... */
+  readonly weights: string;
+  /** Largest |difference| of logits between the original and the rewritten graph on the probe prompt; null if not run. */
+  readonly selfCheck: number | null;
+}
+
+/** A model that a session can load. */
+export interface PreparedModel {
+  /** The name it is served under, e.g. "tiny-llama". */
+  readonly name: string;
+  readonly source: string;
+  readonly config: ModelConfig;
+  /** The canonical graph: inputs input_ids int64 [1, T] and logit_rows int64 [R], output logits float [1, R, vocab]. */
+  readonly graphPath: string;
+  readonly tokenizer: TokenizerFiles;
+  readonly report: ImportReport;
+  /** Whether `graphPath` came from the cache (true) or was made now. */
+  readonly cached: boolean;
+}
+
+export interface LoadModelOptions {
+  /** Where prepared graphs go when the model's own folder cannot be written; default: the user's cache folder. */
+  readonly cacheDir?: string;
+  /** Make the graph anew even if a cached one fits. */
+  readonly force?: boolean;
+  readonly onProgress?: (done: number, total: number, what: string) => void;
+}

@@ -1,0 +1,97 @@
+import type { AttentionSettings, StepSequence, Traffic } from "../../attention/types.ts";
+
+/** How a sequence's next tokens are chosen. Defaults and ranges are the HTTP layer's business. */
+export interface SamplingParams {
+  /** New tokens at most, >= 0. */
+  readonly maxTokens: number;
+  /** 0 = greedy. */
+  readonly temperature: number;
+  /** Nucleus mass in (0, 1]; 1 = off. */
+  readonly topP: number;
+  /** Keep the `topK` likeliest; 0 = off. */
+  readonly topK: number;
+  /** Same seed and prompt, same tokens, whatever else is in the batch. Undefined: a random seed. */
+  readonly seed?: number;
+  /** Strings that end the text; not part of the output. */
+  readonly stop: readonly string[];
+  /** Go on after an end-of-sequence token. */
+  readonly ignoreEos: boolean;
+}
+
+/** One sequence to generate. `n` choices are n requests. */
+export interface GenerateRequest {
+  /** Unique among running requests. */
+  readonly id: string;
+  readonly promptIds: readonly number[];
+  readonly sampling: SamplingParams;
+  readonly attention: AttentionSettings;
+}
+
+export type FinishReason = "stop" | "length";
+
+/** One generated token. Exactly one event per token; the last carries the finish reason. */
+export interface TokenEvent {
+  readonly tokenId: number;
+  /** Text that became certain with this token: may be empty while UTF-8 is incomplete or a stop string may form. */
+  readonly text: string;
+  readonly finishReason: FinishReason | null;
+}
+
+/** What a finished request cost and moved. */
+export interface GenerationSummary {
+  readonly promptTokens: number;
+  readonly completionTokens: number;
+  /** Bytes of KV cache that this engine's steps read while the request ran are shared; these are the request's own. */
+  readonly preemptions: number;
+}
+
+export interface EngineStats {
+  readonly running: number;
+  readonly waiting: number;
+  readonly blocks: { readonly total: number; readonly free: number; readonly cached: number; readonly owned: number };
+  readonly steps: number;
+  readonly preemptions: number;
+  readonly promptTokens: number;
+  readonly generatedTokens: number;
+  readonly traffic: Traffic;
+}
+
+export interface Engine {
+  /**
+   * Queues a request and yields its tokens. Leaving the loop, or aborting the signal, frees its blocks within a step.
+   * Throws EngineError "context_overflow" (prompt + 1 over the context), "token_out_of_range", "cache_too_small",
+   * "empty_prompt" before anything runs, "closed" after close(); a failed step rejects the requests that were in it.
+   */
+  generate(request: GenerateRequest, signal?: AbortSignal): AsyncGenerator<TokenEvent, GenerationSummary, void>;
+  stats(): EngineStats;
+  /** Ends running requests with an error, waits for the step in flight, frees the session. */
+  close(): Promise<void>;
+}
+
+/** What the scheduler wants run next: plain data, made without touching a model. */
+export interface StepPlan {
+  readonly sequences: readonly PlannedSequence[];
+  /** Requests that lost their blocks to make room and wait to be recomputed. */
+  readonly preempted: readonly string[];
+}
+
+export interface PlannedSequence extends StepSequence {
+  readonly requestId: string;
+}
+
+/** Token ids to text and back. Ids are the model's; text never contains half a character. */
+export interface Tokenizer {
+  readonly vocabSize: number;
+  readonly bosTokenId: number | undefined;
+  readonly eosTokenIds: readonly number[];
+  /** Special tokens spelled in `text` stay text unless `parseSpecial`. */
+  encode(text: string, options?: { addSpecialTokens?: boolean; parseSpecial?: boolean }): number[];
+  decode(ids: readonly number[], options?: { skipSpecialTokens?: boolean }): string;
+  /** Renders the chat template. Throws ChatTemplateError for none, or with the template's own message. */
+  applyChatTemplate(messages: readonly ChatMessage[], options: { addGenerationPrompt: boolean }): number[];
+}
+
+export interface ChatMessage {
+  readonly role: string;
+  readonly content: string;
+}

@@ -1,0 +1,14 @@
+import { defineConfig } from "vitest/config";
+
+/** `npm test` runs the "unit" project; the real-model project needs a downloaded model and runs in CI. */
+export default defineConfig({
+  test: {
+    projects: [
+      { test: { name: "unit", include: ["test/**/*.test.ts"], exclude: ["test/real/**"], testTimeout: 60_000 } },
+      { test: { name: "real", include: ["test/real/**/*.test.ts"], testTimeout: 600_000 } },
+    ],
+    // The addon holds threads and files of its own; a process per file keeps test files apart.
+    pool: "forks",
+    maxWorkers: 2,
+  },
+});
