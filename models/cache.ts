@@ -1,0 +1,145 @@
+import { createHash } from "node:crypto";
+import { accessSync, constants, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { basename, join, resolve } from "node:path";
+import { ModelError, messageOf } from "./errors.ts";
+import { userCacheDir } from "./registry.ts";
+import type { ImportReport, LoadModelOptions } from "./types.ts";
+
+/** Raise when the canonical graph or the report changes: graphs made by other versions are made anew. */
+export const FORMAT_VERSION = 1;
+
+/** File names inside a prepared folder; `weightsFile` only if the graph keeps its weights outside. */
+export const graphFile = "model.onnx";
+export const weightsFile = "weights.bin";
+const manifestFile = "sparq.json";
+
+export interface PreparedGraph {
+  readonly graphPath: string;
+  readonly report: ImportReport;
+  readonly cached: boolean;
+}
+
+export interface PrepareRequest {
+  /** The source's own folder: the prepared graph goes into its `.sparq/` if that can be written. */
+  readonly folder: string;
+  /** Tells sources in one folder apart, e.g. the model's file name. */
+  readonly label: string;
+  /** Every file that the graph is made from; their sizes and times decide whether a prepared graph still fits. */
+  readonly files: readonly string[];
+  readonly options: LoadModelOptions;
+  /** Writes `graphFile` (and `weightsFile`) into an empty folder. */
+  readonly build: (folder: string) => Promise<ImportReport>;
+}
+
+interface Manifest {
+  readonly key: string;
+  readonly files: readonly { readonly name: string; readonly bytes: number; readonly sha256?: string }[];
+  readonly report: ImportReport;
+}
+
+/**
+ * The prepared graph of a source: the one on disk if it fits, else a new one, which appears whole or not at all.
+ * A damaged one is remade. Throws what `build` throws, and ModelError when no cache folder can be written.
+ */
+export async function prepareGraph(request: PrepareRequest): Promise<PreparedGraph> {
+  const key = sourceKey(request.files);
+  const folders = candidateFolders(request);
+  if (!request.options.force) {
+    for (const folder of folders) {
+      const report = readPrepared(folder, key);
+      if (report) return { graphPath: join(folder, graphFile), report, cached: true };
+    }
+  }
+  const folder = firstWritable(folders);
+  const temporary = `${folder}.${process.pid}.tmp`;
+  rmSync(temporary, { recursive: true, force: true });
+  try {
+    mkdirSync(temporary, { recursive: true });
+    const report = await request.build(temporary);
+    writeFileSync(join(temporary, manifestFile), JSON.stringify(manifestOf(temporary, key, report), null, 1));
+    publish(temporary, folder, key);
+    return { graphPath: join(folder, graphFile), report, cached: false };
+  } finally {
+    rmSync(temporary, { recursive: true, force: true });
+  }
+}
+
+/** Beside the model, and in the user's cache under a name that the model's path makes unique. */
+function candidateFolders({ folder, label, options }: PrepareRequest): string[] {
+  const cache = options.cacheDir ?? userCacheDir();
+  const unique = createHash("sha256").update(resolve(folder)).digest("hex").slice(0, 12);
+  return [join(folder, ".sparq", label), join(cache, "graphs", `${basename(folder)}-${label}-${unique}`)];
+}
+
+function firstWritable(folders: readonly string[]): string {
+  const reasons: string[] = [];
+  for (const folder of folders) {
+    const parent = join(folder, "..");
+    try {
+      mkdirSync(parent, { recursive: true });
+      accessSync(parent, constants.W_OK);
+      return folder;
+    } catch (error) {
+      reasons.push(messageOf(error));
+    }
+  }
+  throw new ModelError("file_missing", `no folder for the prepared graph can be written: ${reasons.join("; ")}`);
+}
+
+/** Same sizes and times: same files. Hashing gigabytes at every start would cost seconds. */
+function sourceKey(files: readonly string[]): string {
+  const hash = createHash("sha256").update(`format ${FORMAT_VERSION}\n`);
+  for (const file of files) {
+    const { size, mtimeMs } = statSync(file);
+    hash.update(`${resolve(file)}\n${size}\n${mtimeMs}\n`);
+  }
+  return hash.digest("hex");
+}
+
+function manifestOf(folder: string, key: string, report: ImportReport): Manifest {
+  const files = [graphFile, weightsFile].flatMap((name) => {
+    const stat = statSync(join(folder, name), { throwIfNoEntry: false });
+    if (!stat) return [];
+    // The graph is small when its weights are outside; weights are only measured.
+    return [{ name, bytes: stat.size, ...(name === graphFile ? { sha256: fileHash(join(folder, name)) } : {}) }];
+  });
+  return { key, files, report };
+}
+
+function fileHash(path: string): string {
+  return createHash("sha256").update(readFileSync(path)).digest("hex");
+}
+
+/** The report of a prepared folder that is complete, undamaged and made from the same sources; else undefined. */
+function readPrepared(folder: string, key: string): ImportReport | undefined {
+  try {
+    const manifest = JSON.parse(readFileSync(join(folder, manifestFile), "utf8")) as Manifest;
+    if (manifest.key !== key || !manifest.files.some(({ name }) => name === graphFile)) return undefined;
+    const intact = manifest.files.every(({ name, bytes, sha256 }) => {
+      const path = join(folder, name);
+      return statSync(path).size === bytes && (sha256 === undefined || fileHash(path) === sha256);
+    });
+    return intact ? manifest.report : undefined;
+  } catch {
+    // Absent or unreadable is the same as not fitting: it is made anew.
+    return undefined;
+  }
+}
+
+/** Renames a finished folder into place. Another process may have been faster: its result is as good. */
+function publish(temporary: string, folder: string, key: string): void {
+  const old = `${folder}.${process.pid}.old`;
+  rmSync(old, { recursive: true, force: true });
+  try {
+    renameSync(folder, old);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+  }
+  try {
+    renameSync(temporary, folder);
+  } catch (error) {
+    if (!readPrepared(folder, key)) throw error;
+  } finally {
+    rmSync(old, { recursive: true, force: true });
+  }
+}
