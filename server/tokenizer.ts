@@ -1,0 +1,209 @@
+import { Tokenizer as HuggingFaceTokenizer } from "@huggingface/tokenizers";
+import type { ModelConfig, TokenizerFiles } from "../models/types.ts";
+import { ChatTemplate, ChatTemplateError } from "./chat-template.ts";
+import type { ChatMessage, Tokenizer } from "./engine/types.ts";
+import { SpecialSpellings, unusedMark, wellFormed } from "./special-tokens.ts";
+
+export { ChatTemplateError } from "./chat-template.ts";
+
+/**
+ * The tokenizer of a model. `config` adds the model's own bos and eos ids to those that the tokenizer's files name.
+ * Throws Error if the files describe no tokenizer that @huggingface/tokenizers knows; an unreadable chat template is
+ * reported when it is used, since all else works without it.
+ */
+export function createTokenizer(files: TokenizerFiles, config?: ModelConfig): Tokenizer {
+  return new ModelTokenizer(files, config);
+}
+
+/** What is used of the library's tokenizer: its own declarations do not resolve under Node's module rules. */
+interface LibraryTokenizer {
+  encode(text: string, options: { add_special_tokens: boolean }): { ids: number[] };
+  decode(ids: readonly number[], options: { clean_up_tokenization_spaces: boolean }): string;
+  id_to_token(id: number): string | undefined;
+  token_to_id(token: string): number | undefined;
+  /** Cuts a piece of text between added tokens into what the model tokenises one by one. */
+  pre_tokenizer: ((text: string, options: unknown) => string[]) | null;
+  readonly model: {
+    readonly vocab: readonly string[];
+    readonly tokens_to_ids: ReadonlyMap<string, number>;
+    _call(pieces: string[]): string[];
+  };
+  readonly decoder: LibraryDecoder | null;
+}
+
+interface LibraryDecoder {
+  readonly config: { readonly type: string };
+  /** Of a "Sequence". */
+  readonly decoders?: readonly LibraryDecoder[];
+  /** Of "ByteFallback": turns a run of byte tokens into text. */
+  text_decoder?: { decode(bytes: Uint8Array): string };
+}
+
+/** An entry of tokenizer.json's `added_tokens`. */
+interface AddedToken {
+  readonly id: number;
+  readonly content: string;
+  readonly special?: boolean;
+}
+
+class ModelTokenizer implements Tokenizer {
+  readonly vocabSize: number;
+  readonly bosTokenId: number | undefined;
+  readonly eosTokenIds: readonly number[];
+  readonly #inner: LibraryTokenizer;
+  readonly #specialIds: ReadonlySet<number>;
+  readonly #spellings: SpecialSpellings;
+  /** What tokenizer_config.json says about adding a BOS; undefined leaves it to tokenizer.json's post-processor. */
+  readonly #addBos: boolean | undefined;
+  readonly #chatTemplate: string | undefined;
+  readonly #namedTokens: Readonly<Record<string, string>>;
+  #parsedTemplate: ChatTemplate | undefined;
+  /** The mark in the text being encoded. */
+  #mark = "";
+
+  constructor(files: TokenizerFiles, config: ModelConfig | undefined) {
+    const inner: LibraryTokenizer = new HuggingFaceTokenizer(files.tokenizerJson, files.tokenizerConfig);
+    const { model, pre_tokenizer: split } = inner;
+    const idOf = (token: string | undefined) => (token === undefined ? undefined : inner.token_to_id(token));
+    const named = namedTokens(files.tokenizerConfig);
+    const eosOfTokenizer = idOf(named.eos_token);
+
+    this.#inner = inner;
+    this.#namedTokens = named;
+    this.#chatTemplate = files.chatTemplate;
+    this.vocabSize = model.vocab.length;
+    this.bosTokenId = config?.bosTokenId ?? idOf(named.bos_token);
+    this.eosTokenIds = [
+      ...new Set([...(config?.eosTokenIds ?? []), ...(eosOfTokenizer === undefined ? [] : [eosOfTokenizer])]),
+    ];
+    const addBos = files.tokenizerConfig.add_bos_token;
+    this.#addBos = typeof addBos === "boolean" ? addBos : undefined;
+
+    const added = (files.tokenizerJson.added_tokens ?? []) as readonly AddedToken[];
+    const specialByName = new Set([...Object.values(named), ...additionalSpecialTokens(files.tokenizerConfig)]);
+    const specialById = new Set([this.bosTokenId, ...this.eosTokenIds]);
+    const special = added.filter((t) => t.special || specialByName.has(t.content) || specialById.has(t.id));
+    const spelledSpecials = new Set(special.map((token) => token.content));
+    this.#specialIds = new Set(special.map((token) => token.id));
+    this.#spellings = new SpecialSpellings(spelledSpecials);
+
+    const splitWords = wordSplitter(model.vocab);
+    inner.pre_tokenizer = (text, splitOptions) => {
+      const clean = text.replaceAll(this.#mark, "");
+      return splitWords(split === null ? [clean] : split(clean, splitOptions));
+    };
+    useExactByteFallback(inner.decoder);
+    // Merges may lead to a special token too: spell out what the model made of plain text.
+    const tokenize = model._call.bind(model);
+    model._call = (pieces) =>
+      tokenize(pieces).flatMap((token) =>
+        spelledSpecials.has(token) ? spellOut(token, model.tokens_to_ids) : [token],
+      );
+  }
+
+  encode(text: string, options: { addSpecialTokens?: boolean; parseSpecial?: boolean } = {}): number[] {
+    const { addSpecialTokens = true, parseSpecial = false } = options;
+    const clean = wellFormed(text);
+    const mark = unusedMark([clean]);
+    return this.#encodeMarked(parseSpecial ? clean : this.#spellings.breakIn(clean, mark), mark, addSpecialTokens);
+  }
+
+  decode(ids: readonly number[], options: { skipSpecialTokens?: boolean } = {}): string {
+    const known = ids.filter(
+      (id) => this.#inner.id_to_token(id) !== undefined && !(options.skipSpecialTokens && this.#specialIds.has(id)),
+    );
+    if (known.length === 0) return "";
+    // The "clean up" of spaces before punctuation would make text that the model did not write.
+    return this.#inner.decode(known, { clean_up_tokenization_spaces: false });
+  }
+
+  applyChatTemplate(messages: readonly ChatMessage[], options: { addGenerationPrompt: boolean }): number[] {
+    const template = this.#template();
+    const clean = messages.map(({ role, content }) => ({ role: wellFormed(role), content: wellFormed(content) }));
+    const mark = unusedMark([this.#chatTemplate ?? "", ...clean.flatMap(({ role, content }) => [role, content])]);
+    const breakIn = (text: string) => this.#spellings.breakIn(text, mark);
+    const rendered = template.render({
+      ...this.#namedTokens,
+      messages: clean.map(({ role, content }) => ({ role: breakIn(role), content: breakIn(content) })),
+      add_generation_prompt: options.addGenerationPrompt,
+    });
+    // As in transformers, the template alone decides on a BOS.
+    return this.#encodeMarked(wellFormed(rendered), mark, false);
+  }
+
+  #template(): ChatTemplate {
+    if (this.#chatTemplate === undefined) {
+      throw new ChatTemplateError("the model has no chat template; send its prompt to /v1/completions instead");
+    }
+    this.#parsedTemplate ??= new ChatTemplate(this.#chatTemplate);
+    return this.#parsedTemplate;
+  }
+
+  #encodeMarked(text: string, mark: string, addSpecialTokens: boolean): number[] {
+    this.#mark = mark;
+    const { ids } = this.#inner.encode(text, { add_special_tokens: addSpecialTokens });
+    const bos = this.bosTokenId;
+    if (!addSpecialTokens || bos === undefined || this.#addBos === undefined) return ids;
+    if (this.#addBos && ids[0] !== bos) return [bos, ...ids];
+    if (!this.#addBos && ids[0] === bos) return ids.slice(1);
+    return ids;
+  }
+}
+
+/**
+ * SentencePiece tokenizers take a whole section as one word, and merging takes time that grows faster than its length. If
+ * no token holds the space mark after another character, no merge crosses the start of a word: the words alone give the
+ * same tokens.
+ */
+function wordSplitter(vocab: readonly string[]): (pieces: string[]) => string[] {
+  const marksSpaces = vocab.some((token) => token.startsWith("\u2581"));
+  if (!marksSpaces || vocab.some((token) => /[^\u2581]\u2581/.test(token))) return (pieces) => pieces;
+  return (pieces) => pieces.flatMap((piece) => piece.split(/(?<=[^\u2581])(?=\u2581)/));
+}
+
+/**
+ * Decodes runs of byte tokens as Hugging Face's own implementation does: a byte order mark is text, and a run that is no
+ * UTF-8 becomes one replacement character a byte.
+ */
+function useExactByteFallback(decoder: LibraryDecoder | null): void {
+  for (const part of decoder?.decoders ?? []) useExactByteFallback(part);
+  if (decoder?.config.type !== "ByteFallback") return;
+  const strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+  decoder.text_decoder = {
+    decode(bytes) {
+      try {
+        return strict.decode(bytes);
+      } catch {
+        return "\ufffd".repeat(bytes.length);
+      }
+    },
+  };
+}
+
+/** `token` as its characters, or their bytes where the vocabulary has no such character. */
+function spellOut(token: string, ids: ReadonlyMap<string, number>): string[] {
+  const bytesOf = (character: string) =>
+    Array.from(
+      new TextEncoder().encode(character),
+      (byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`,
+    );
+  return Array.from(token).flatMap((character) => (ids.has(character) ? [character] : bytesOf(character)));
+}
+
+/** bos_token, eos_token, ... of tokenizer_config.json, which writes a token as a string or as an object. */
+function namedTokens(tokenizerConfig: Record<string, unknown>): Record<string, string> {
+  const names = ["bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token"];
+  const entries = names.map((name) => [name, contentOf(tokenizerConfig[name])] as const);
+  return Object.fromEntries(entries.filter((entry): entry is [string, string] => entry[1] !== undefined));
+}
+
+function additionalSpecialTokens(tokenizerConfig: Record<string, unknown>): string[] {
+  const listed = tokenizerConfig.additional_special_tokens ?? tokenizerConfig.extra_special_tokens;
+  return Array.isArray(listed) ? listed.map(contentOf).filter((content) => content !== undefined) : [];
+}
+
+function contentOf(token: unknown): string | undefined {
+  if (typeof token === "string") return token;
+  const content = (token as { content?: unknown } | null | undefined)?.content;
+  return typeof content === "string" ? content : undefined;
+}
