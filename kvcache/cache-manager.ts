@@ -1,0 +1,178 @@
+import { type BlockCounts, BlockPool, OutOfBlocksError } from "./block-pool.ts";
+import type { CacheSnapshot } from "./invariants.ts";
+import { PrefixCache, PrefixChain } from "./prefix-cache.ts";
+
+export interface CacheOptions {
+  /** Blocks of the store. */
+  readonly blocks: number;
+  /** Positions of a block. */
+  readonly blockSize: number;
+  /** Blocks that admission leaves alone while others run, so that they can grow; default 1 % of all, rounded up. */
+  readonly watermark?: number;
+  /** Keep and share blocks of prompts; default true. */
+  readonly prefixCaching?: boolean;
+}
+
+interface Table {
+  readonly blocks: number[];
+  readonly chain: PrefixChain;
+  /** Leading blocks that were offered to the prefix cache. */
+  offered: number;
+}
+
+/**
+ * Block tables of all requests, over one pool and one prefix cache. A table opens empty, takes blocks by `adopt` and
+ * `reserve`, and gives them back by `release`. Positions are counted from the start of the prompt.
+ */
+export class CacheManager {
+  readonly blockSize: number;
+  readonly watermark: number;
+  private readonly pool: BlockPool;
+  private readonly prefixes = new PrefixCache();
+  private readonly tables = new Map<string, Table>();
+  private readonly prefixCaching: boolean;
+
+  /** Throws RangeError for sizes below 1. */
+  constructor(options: CacheOptions) {
+    if (!Number.isSafeInteger(options.blockSize) || options.blockSize < 1) {
+      throw new RangeError(`a block holds at least 1 position, got ${options.blockSize}`);
+    }
+    this.pool = new BlockPool(options.blocks);
+    this.blockSize = options.blockSize;
+    this.watermark = options.watermark ?? Math.ceil(options.blocks / 100);
+    this.prefixCaching = options.prefixCaching ?? true;
+  }
+
+  get counts(): BlockCounts {
+    return this.pool.counts;
+  }
+
+  /** Blocks that can be had: free ones and cached ones. */
+  get available(): number {
+    const { free, cached } = this.pool.counts;
+    return free + cached;
+  }
+
+  /** Blocks that hold this many positions. */
+  blocksFor(positions: number): number {
+    return Math.ceil(positions / this.blockSize);
+  }
+
+  /**
+   * Opens an empty table for a request. Mutates. `salt` separates requests that must not share. Throws Error if the id has
+   * a table.
+   */
+  open(id: string, promptIds: readonly number[], salt?: string): void {
+    if (this.tables.has(id)) throw new Error(`request ${id} already has a block table`);
+    this.tables.set(id, { blocks: [], chain: new PrefixChain(promptIds, this.blockSize, salt), offered: 0 });
+  }
+
+  /** Gives back the table's blocks, last first so that a prefix outlives what follows it; the table stays open. Mutates. */
+  release(id: string): void {
+    const table = this.table(id);
+    for (const block of table.blocks.reverse()) this.pool.release(block, this.prefixes.has(block));
+    table.blocks.length = 0;
+    table.offered = 0;
+  }
+
+  /** Releases and forgets the table. Mutates. Throws Error for an unknown id. */
+  close(id: string): void {
+    this.release(id);
+    this.tables.delete(id);
+  }
+
+  /** The blocks of the first `positions` positions, in order: a copy. Throws Error if the table does not reach so far. */
+  blockTable(id: string, positions: number): number[] {
+    const { blocks } = this.table(id);
+    const needed = this.blocksFor(positions);
+    if (blocks.length < needed)
+      throw new Error(`request ${id}: ${needed} blocks wanted, its table has ${blocks.length}`);
+    return blocks.slice(0, needed);
+  }
+
+  /**
+   * Cached blocks that hold the prompt's positions from block `from` on, without a gap. Never the block of position
+   * `positions - 1`: its logits must be computed. Does not mutate.
+   */
+  longestCachedPrefix(id: string, positions: number, from = 0): number[] {
+    const { chain } = this.table(id);
+    const limit = Math.min(chain.length, Math.floor((positions - 1) / this.blockSize));
+    const hits: number[] = [];
+    for (let i = from; this.prefixCaching && i < limit; i++) {
+      const block = this.prefixes.find(chain.key(i));
+      if (block === undefined) break;
+      hits.push(block);
+    }
+    return hits;
+  }
+
+  /** Available blocks that an empty table would use up to hold `positions`, cached prefix included. Does not mutate. */
+  cost(id: string, positions: number): number {
+    const hits = this.longestCachedPrefix(id, positions);
+    const idle = hits.filter((block) => this.pool.refCount(block) === 0).length;
+    return this.blocksFor(positions) - hits.length + idle;
+  }
+
+  /** Whether an empty table can get `positions`, leaving the watermark alone if others run. Does not mutate. */
+  canAdmit(id: string, positions: number, othersRun: boolean): boolean {
+    return this.cost(id, positions) + (othersRun ? this.watermark : 0) <= this.available;
+  }
+
+  /**
+   * Puts cached blocks in the place of those not computed yet, as far as the prefix cache knows the prompt; `computed`
+   * positions are there already. Returns the positions that are there now. Mutates. Throws Error for an unknown id.
+   */
+  adopt(id: string, computed: number, positions: number): number {
+    const { blocks } = this.table(id);
+    const first = Math.floor(computed / this.blockSize);
+    const hits = this.longestCachedPrefix(id, positions, first);
+    if (hits.length === 0) return computed;
+    for (const [i, hit] of hits.entries()) {
+      const own = blocks[first + i];
+      this.pool.retain(hit);
+      blocks[first + i] = hit;
+      if (own !== undefined) this.pool.release(own, this.prefixes.has(own));
+    }
+    return (first + hits.length) * this.blockSize;
+  }
+
+  /** Whether `reserve` would succeed. Does not mutate. */
+  canReserve(id: string, positions: number): boolean {
+    return this.blocksFor(positions) - this.table(id).blocks.length <= this.available;
+  }
+
+  /**
+   * Lengthens the table to hold `positions`, evicting cached blocks when none is free. Mutates, all or nothing.
+   * Throws OutOfBlocksError.
+   */
+  reserve(id: string, positions: number): void {
+    const { blocks } = this.table(id);
+    const needed = this.blocksFor(positions) - blocks.length;
+    if (needed > this.available) throw new OutOfBlocksError(needed, this.available);
+    for (let i = 0; i < needed; i++) {
+      if (this.pool.counts.free === 0) this.prefixes.forget(this.pool.evictOldest());
+      blocks.push(this.pool.allocate());
+    }
+  }
+
+  /** Says that the first `positions` positions are computed: full blocks of the prompt may be shared from now on. Mutates. */
+  markComputed(id: string, positions: number): void {
+    const table = this.table(id);
+    const full = Math.min(table.chain.length, Math.floor(positions / this.blockSize));
+    if (!this.prefixCaching) return;
+    for (let i = table.offered; i < full; i++) this.prefixes.register(table.chain.key(i), table.blocks[i]!);
+    table.offered = Math.max(table.offered, full);
+  }
+
+  /** Copies everything, for `checkInvariants`. Does not mutate. */
+  snapshot(): CacheSnapshot {
+    const tables = [...this.tables].map(([id, table]) => ({ id, blocks: [...table.blocks] }));
+    return { ...this.pool.snapshot(), prefixes: this.prefixes.snapshot(), tables };
+  }
+
+  private table(id: string): Table {
+    const table = this.tables.get(id);
+    if (table === undefined) throw new Error(`request ${id} has no block table`);
+    return table;
+  }
+}

@@ -1,0 +1,100 @@
+import type { Tokenizer } from "./types.ts";
+
+const REPLACEMENT = "\ufffd";
+/** An unfinished character shows as at most three replacement characters: one for each byte that is there. */
+const MAX_UNFINISHED = 3;
+/** Prompt tokens that give the first new token its context; a character needs four at most. */
+const CONTEXT_TOKENS = 8;
+/** How far back from the prompt's end they are looked for. */
+const CONTEXT_SEARCH = 64;
+/** A window of this many tokens without a whole character's end is cut to the half. */
+const MAX_WINDOW = 32;
+
+/** For each tokenizer, which of the tokens seen so far decode to nothing; all its detokenizers share it. */
+const invisibleWhenSkipping = new WeakMap<Tokenizer, Map<number, boolean>>();
+const invisibleOtherwise = new WeakMap<Tokenizer, Map<number, boolean>>();
+
+export interface DetokenizerOptions {
+  /** What came before: its last tokens decide, for one, whether the first new one begins with a space. */
+  readonly promptIds?: readonly number[];
+  /** Default true. */
+  readonly skipSpecialTokens?: boolean;
+}
+
+/**
+ * Turns tokens into text one by one, in constant time each. The concatenated pieces are what decoding prompt and tokens
+ * together adds to the decoded prompt, and a piece never ends inside a character.
+ *
+ * It decodes a short window of tokens and gives out what the last one added to it. The window begins with tokens that are
+ * out already, since tokenizers treat the first token of a text differently (as in TGI and vLLM: prefix and read offset).
+ */
+export class Detokenizer {
+  private readonly tokenizer: Tokenizer;
+  private readonly options: { readonly skipSpecialTokens: boolean };
+  private readonly invisible: Map<number, boolean>;
+  private window: number[] = [];
+  /** Leading tokens of the window whose text is out in full. */
+  private read = 0;
+  /** Leading UTF-16 units of the window's text that are out. */
+  private emitted = 0;
+
+  constructor(tokenizer: Tokenizer, options: DetokenizerOptions = {}) {
+    this.tokenizer = tokenizer;
+    this.options = { skipSpecialTokens: options.skipSpecialTokens ?? true };
+    const cache = this.options.skipSpecialTokens ? invisibleWhenSkipping : invisibleOtherwise;
+    this.invisible = cache.get(tokenizer) ?? new Map();
+    cache.set(tokenizer, this.invisible);
+    const tail = (options.promptIds ?? []).slice(-CONTEXT_SEARCH).filter((id) => !this.isInvisible(id));
+    for (const id of tail.slice(-CONTEXT_TOKENS)) this.push(id);
+  }
+
+  /** The text that became certain with this token, often "" inside a character. Mutates. */
+  push(tokenId: number): string {
+    // Left out of the window too: it must not stand where a visible token gives the next one its context.
+    if (this.isInvisible(tokenId)) return "";
+    this.window.push(tokenId);
+    const text = this.decode(this.window);
+    const unfinished = trailingReplacements(text);
+    const end = Math.max(this.emitted, text.length - unfinished);
+    const piece = text.slice(this.emitted, end);
+    this.emitted = end;
+    if (unfinished === 0) this.slide(this.read, 0);
+    else if (this.window.length > MAX_WINDOW) this.slide(this.window.length - MAX_WINDOW / 2, text.length - end);
+    return piece;
+  }
+
+  /** What is left at the end of the text: an unfinished character, as replacement characters. Mutates. */
+  flush(): string {
+    const text = this.decode(this.window);
+    const piece = text.slice(this.emitted);
+    this.emitted = Math.max(this.emitted, text.length);
+    return piece;
+  }
+
+  /** Drops the window's first tokens; the last `pending` units of its text are not out yet. */
+  private slide(dropped: number, pending: number): void {
+    this.window = this.window.slice(dropped);
+    this.emitted = this.decode(this.window).length - pending;
+    this.read = pending === 0 ? this.window.length : 0;
+  }
+
+  /** Twice, because a text's first space may be dropped: a lone space token is not invisible. */
+  private isInvisible(tokenId: number): boolean {
+    let invisible = this.invisible.get(tokenId);
+    if (invisible === undefined) {
+      invisible = this.decode([tokenId, tokenId]) === "";
+      this.invisible.set(tokenId, invisible);
+    }
+    return invisible;
+  }
+
+  private decode(ids: readonly number[]): string {
+    return ids.length === 0 ? "" : this.tokenizer.decode(ids, this.options);
+  }
+}
+
+function trailingReplacements(text: string): number {
+  let count = 0;
+  while (count < MAX_UNFINISHED && text.at(-1 - count) === REPLACEMENT) count++;
+  return count;
+}

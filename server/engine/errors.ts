@@ -1,0 +1,52 @@
+/** Why the engine refused or gave up a request. The HTTP layer maps codes to statuses. */
+export type EngineErrorCode =
+  | "empty_prompt"
+  | "token_out_of_range"
+  | "context_overflow"
+  | "cache_too_small"
+  | "duplicate_id"
+  | "step_failed"
+  | "closed";
+
+/** Codes are stable; messages are for people and carry the numbers. `cause` holds the underlying error, if any. */
+export class EngineError extends Error {
+  override readonly name = "EngineError";
+  readonly code: EngineErrorCode;
+
+  constructor(code: EngineErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+}
+
+/** The catalogue: one maker for each code. */
+export const engineErrors = {
+  emptyPrompt: () => new EngineError("empty_prompt", "the prompt has no tokens"),
+
+  tokenOutOfRange: (token: number, index: number, vocabSize: number) =>
+    new EngineError(
+      "token_out_of_range",
+      `prompt token ${index} is ${token}, outside the vocabulary of ${vocabSize} (0..${vocabSize - 1})`,
+    ),
+
+  contextOverflow: (promptTokens: number, limit: number) =>
+    new EngineError(
+      "context_overflow",
+      `the prompt has ${promptTokens} tokens; the context is ${limit} tokens, of which at least 1 must be left to generate`,
+    ),
+
+  cacheTooSmall: (needed: number, total: number, positions: number, blockSize: number) =>
+    new EngineError(
+      "cache_too_small",
+      `the request may grow to ${positions} positions: needs ${needed} blocks of ${blockSize}, the cache has ${total}`,
+    ),
+
+  duplicateId: (id: string) => new EngineError("duplicate_id", `request ${id} is running already`),
+
+  stepFailed: (cause: unknown) =>
+    new EngineError("step_failed", `the step failed: ${cause instanceof Error ? cause.message : String(cause)}`, {
+      cause,
+    }),
+
+  closed: () => new EngineError("closed", "the engine is closed"),
+};

@@ -1,0 +1,44 @@
+import type { AttentionSettings } from "../../attention/types.ts";
+
+/** A request as the scheduler sees it. */
+export interface SequenceRequest {
+  /** Unique among live requests. */
+  readonly id: string;
+  /** At least one token. */
+  readonly promptIds: readonly number[];
+  /** Tokens that will be generated at most, >= 1. */
+  readonly maxNewTokens: number;
+  readonly attention: AttentionSettings;
+  /** Only requests of the same salt share cached prompts. */
+  readonly cacheSalt?: string;
+}
+
+/** A live request: its tokens, and how far the cache holds them. Only the scheduler changes it. */
+export class Sequence {
+  readonly id: string;
+  readonly promptLength: number;
+  readonly attention: AttentionSettings;
+  /** The prompt, then what was generated. */
+  readonly tokens: number[];
+  /** Leading positions whose K and V are in the cache. */
+  computed = 0;
+  preemptions = 0;
+  /** Prompt tokens that the prefix cache served when the request was first admitted or caught up. */
+  cachedTokens = 0;
+
+  constructor(request: SequenceRequest) {
+    this.id = request.id;
+    this.promptLength = request.promptIds.length;
+    this.attention = request.attention;
+    this.tokens = [...request.promptIds];
+  }
+
+  /** Tokens that must run before the next one can be sampled. One while decoding. */
+  get pending(): number {
+    return this.tokens.length - this.computed;
+  }
+
+  get decoding(): boolean {
+    return this.pending === 1 && this.computed >= this.promptLength;
+  }
+}
