@@ -1,0 +1,46 @@
+import type { AttentionSettings } from "./types.ts";
+
+/** The shape that defaults depend on. */
+export interface AttentionShape {
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+}
+
+const INT32_MAX = 2 ** 31 - 1;
+
+/**
+ * Settings for requests that name none: SparQ with a quarter of the query's components (at least 8) and 256 positions,
+ * a quarter of them the most recent. Mean-value reallocation follows the paper (arXiv 2312.04985v6, section 5): on
+ * without grouped queries, off with them.
+ */
+export function defaultAttention(config: AttentionShape): AttentionSettings {
+  const k = 256;
+  return {
+    mode: "sparq",
+    r: Math.min(config.headDim, Math.max(8, Math.floor(config.headDim / 4))),
+    k,
+    local: k / 4,
+    meanValue: config.heads === config.kvHeads,
+    groupSum: "softmax",
+  };
+}
+
+/**
+ * The settings as the kernels take them: r at most headDim and local at most k, where more has no further meaning.
+ * Throws RangeError, with the field and its value, for anything that is no count.
+ */
+export function clampAttention(settings: AttentionSettings, headDim: number): AttentionSettings {
+  const k = count("k", settings.k, 1);
+  return {
+    ...settings,
+    r: Math.min(count("r", settings.r, 1), headDim),
+    k,
+    local: Math.min(count("local", settings.local, 0), k),
+  };
+}
+
+function count(field: string, value: number, least: number): number {
+  if (Number.isInteger(value) && value >= least) return Math.min(value, INT32_MAX);
+  throw new RangeError(`attention setting ${field} must be an integer of at least ${least}, got ${value}`);
+}
