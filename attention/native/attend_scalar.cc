@@ -1,0 +1,4 @@
+// Kernels in the portable vector type, on the architecture's baseline (SSE2, NEON).
+#include "simd_scalar.h"
+#define KERNELS scalarKernels
+#include "attend_body.inc"
