@@ -25,6 +25,8 @@ export interface GenerateRequest {
   readonly promptIds: readonly number[];
   readonly sampling: SamplingParams;
   readonly attention: AttentionSettings;
+  /** Only requests of the same salt share cached prompts: it keeps tenants from timing each other's. */
+  readonly cacheSalt?: string;
 }
 
 export type FinishReason = "stop" | "length";
@@ -37,11 +39,13 @@ export interface TokenEvent {
   readonly finishReason: FinishReason | null;
 }
 
-/** What a finished request cost and moved. */
+/** What a finished request cost. */
 export interface GenerationSummary {
   readonly promptTokens: number;
+  /** Of these, served from the prefix cache. */
+  readonly cachedPromptTokens: number;
   readonly completionTokens: number;
-  /** Bytes of KV cache that this engine's steps read while the request ran are shared; these are the request's own. */
+  /** Times that it lost its blocks and was computed again. */
   readonly preemptions: number;
 }
 
@@ -51,7 +55,9 @@ export interface EngineStats {
   readonly blocks: { readonly total: number; readonly free: number; readonly cached: number; readonly owned: number };
   readonly steps: number;
   readonly preemptions: number;
+  /** Prompt tokens of the requests that have started, and how many of them the prefix cache served. */
   readonly promptTokens: number;
+  readonly cachedPromptTokens: number;
   readonly generatedTokens: number;
   readonly traffic: Traffic;
 }

@@ -1,0 +1,240 @@
+import { setImmediate as eventLoopTurn } from "node:timers/promises";
+import type { StepSequence, Traffic } from "../../attention/types.ts";
+import { CacheManager, type CacheOptions } from "../../kvcache/cache-manager.ts";
+import { checkInvariants } from "../../kvcache/invariants.ts";
+import type { ModelConfig } from "../../models/types.ts";
+import { engineErrors } from "./errors.ts";
+import { Generation, type TokenMeaning } from "./generation.ts";
+import { Sampler } from "./sampler.ts";
+import { defaultSchedulerSettings, type SampledToken, Scheduler, type SchedulerSettings } from "./scheduler.ts";
+import type {
+  Engine,
+  EngineStats,
+  GenerateRequest,
+  GenerationSummary,
+  StepPlan,
+  TokenEvent,
+  Tokenizer,
+} from "./types.ts";
+
+/** Logits between two turns of the event loop while a batch is sampled: a millisecond's work or less. */
+const LOGITS_PER_TURN = 1 << 17;
+
+/** What runs a step: a model with its paged store. */
+export interface StepRunner {
+  /** Runs the sequences' rows. Rejects if the step failed: then nothing it wrote is trusted. Never called twice at once. */
+  step(sequences: readonly StepSequence[]): Promise<RunnerOutput>;
+  close(): void;
+}
+
+export interface RunnerOutput {
+  /** For each sequence, in order, the rows asked for: [rows, vocabSize], empty for "none". May be reused by the next step. */
+  readonly logits: readonly Float32Array[];
+  readonly traffic: Traffic;
+}
+
+export interface EngineOptions {
+  readonly runner: StepRunner;
+  readonly config: Pick<ModelConfig, "vocabSize" | "maxPositions" | "eosTokenIds">;
+  readonly tokenizer: Tokenizer;
+  /** The size of the runner's store. */
+  readonly cache: CacheOptions;
+  readonly scheduler?: Partial<SchedulerSettings>;
+  /** Longest sequence, prompt and generated, if less than the model's. */
+  readonly maxPositions?: number;
+  /** Check the cache's bookkeeping after every step and fail loudly; for tests and for debugging. */
+  readonly checked?: boolean;
+}
+
+/** An engine over one model. It owns the runner and closes it. Throws RangeError for settings that do not fit. */
+export function createEngine(options: EngineOptions): Engine {
+  return new StepEngine(options);
+}
+
+class StepEngine implements Engine {
+  private readonly options: EngineOptions;
+  private readonly limit: number;
+  private readonly sampler: Sampler;
+  private readonly meaning: TokenMeaning;
+  private cache!: CacheManager;
+  private scheduler!: Scheduler;
+  private readonly live = new Map<string, Generation>();
+  private steps = 0;
+  private generatedTokens = 0;
+  private traffic: Traffic = { scoreBytes: 0, gatherBytes: 0, denseBytes: 0, denseEquivalentBytes: 0 };
+  /** The loop, while there is work. */
+  private loop: Promise<void> | null = null;
+  private closing: Promise<void> | null = null;
+
+  constructor(options: EngineOptions) {
+    const { config, tokenizer } = options;
+    this.options = options;
+    this.limit = Math.min(config.maxPositions, options.maxPositions ?? config.maxPositions);
+    this.sampler = new Sampler(config.vocabSize);
+    this.meaning = { tokenizer, eosTokenIds: new Set([...config.eosTokenIds, ...tokenizer.eosTokenIds]) };
+    this.reset();
+  }
+
+  async *generate(request: GenerateRequest, signal?: AbortSignal): AsyncGenerator<TokenEvent, GenerationSummary, void> {
+    signal?.throwIfAborted();
+    const generation = this.admit(request);
+    const onAbort = () => this.drop(generation, signal?.reason);
+    signal?.addEventListener("abort", onAbort, { once: true });
+    try {
+      yield* generation.events.drain();
+      return generation.summary;
+    } finally {
+      signal?.removeEventListener("abort", onAbort);
+      this.drop(generation, new Error("the consumer left"));
+    }
+  }
+
+  stats(): EngineStats {
+    const { steps, generatedTokens, traffic } = this;
+    return { ...this.scheduler.stats, blocks: this.cache.counts, steps, generatedTokens, traffic };
+  }
+
+  close(): Promise<void> {
+    this.closing ??= (async () => {
+      for (const generation of [...this.live.values()]) this.drop(generation, engineErrors.closed());
+      await this.loop;
+      this.options.runner.close();
+    })();
+    return this.closing;
+  }
+
+  /** Steps until nothing is live. Never rejects: a fault of ours ends the requests, not the engine. */
+  private async run(): Promise<void> {
+    try {
+      await eventLoopTurn(); // Requests that come in one turn start in one step.
+      for (let plan = this.scheduler.plan(); plan !== null; plan = this.scheduler.plan()) {
+        const batch = this.join(plan);
+        const logits = await this.execute(plan, batch);
+        const outcomes = logits === null ? [] : await this.sample(batch, logits);
+        this.scheduler.commit(outcomes);
+        this.emit(outcomes);
+        if (this.options.checked) this.check();
+      }
+    } catch (error) {
+      for (const generation of [...this.live.values()]) this.drop(generation, engineErrors.stepFailed(error));
+      this.reset();
+    } finally {
+      this.loop = null;
+    }
+  }
+
+  /** The generations of a plan, in its order. */
+  private join(plan: StepPlan): Generation[] {
+    for (const id of plan.preempted) this.live.get(id)!.preemptions += 1;
+    return plan.sequences.map(({ requestId }) => {
+      const generation = this.live.get(requestId)!;
+      generation.cachedPromptTokens = this.scheduler.get(requestId)!.cachedTokens;
+      return generation;
+    });
+  }
+
+  /** Runs the step; the event loop gets a turn meanwhile. Null, with its requests rejected, if it failed. */
+  private async execute(plan: StepPlan, batch: readonly Generation[]): Promise<readonly Float32Array[] | null> {
+    try {
+      const [output] = await Promise.all([this.options.runner.step(plan.sequences), eventLoopTurn()]);
+      this.steps += 1;
+      this.traffic = add(this.traffic, output.traffic);
+      return output.logits;
+    } catch (error) {
+      for (const generation of batch) this.drop(generation, engineErrors.stepFailed(error));
+      return null;
+    }
+  }
+
+  /** The next token of each sequence whose logits came, in turns of the event loop that stay short. */
+  private async sample(batch: readonly Generation[], logits: readonly Float32Array[]): Promise<Outcome[]> {
+    const outcomes: Outcome[] = [];
+    let sinceTurn = 0;
+    for (const [i, generation] of batch.entries()) {
+      const row = logits[i]!;
+      if (row.length === 0 || !this.isLive(generation)) continue;
+      try {
+        const tokenId = generation.choose(row, this.sampler);
+        const event = generation.accept(tokenId);
+        outcomes.push({ requestId: generation.id, tokenId, finished: event.finishReason !== null, generation, event });
+      } catch (error) {
+        this.drop(generation, engineErrors.stepFailed(error));
+      }
+      sinceTurn += row.length;
+      if (sinceTurn < LOGITS_PER_TURN) continue;
+      sinceTurn = 0;
+      await eventLoopTurn();
+    }
+    return outcomes;
+  }
+
+  private emit(outcomes: readonly Outcome[]): void {
+    for (const { generation, event, finished } of outcomes) {
+      if (!this.isLive(generation)) continue;
+      this.generatedTokens += 1;
+      generation.events.push(event);
+      if (!finished) continue;
+      this.live.delete(generation.id);
+      generation.events.end();
+    }
+  }
+
+  private admit(request: GenerateRequest): Generation {
+    if (this.closing !== null) throw engineErrors.closed();
+    const { id, promptIds, sampling } = request;
+    const { vocabSize } = this.options.config;
+    if (promptIds.length === 0) throw engineErrors.emptyPrompt();
+    if (promptIds.length + 1 > this.limit) throw engineErrors.contextOverflow(promptIds.length, this.limit);
+    const wrong = promptIds.findIndex((token) => !(Number.isInteger(token) && token >= 0 && token < vocabSize));
+    if (wrong >= 0) throw engineErrors.tokenOutOfRange(promptIds[wrong]!, wrong, vocabSize);
+    if (this.live.has(id)) throw engineErrors.duplicateId(id);
+
+    const maxNewTokens = Math.min(sampling.maxTokens, this.limit - promptIds.length);
+    const generation = new Generation(request, maxNewTokens, this.meaning);
+    if (maxNewTokens === 0) {
+      generation.events.end();
+      return generation;
+    }
+    this.scheduler.add({ ...request, maxNewTokens });
+    this.live.set(id, generation);
+    this.loop ??= this.run();
+    return generation;
+  }
+
+  /** Ends a request before its time and frees its blocks; nothing if it has ended. */
+  private drop(generation: Generation, error: unknown): void {
+    if (!this.isLive(generation)) return;
+    this.live.delete(generation.id);
+    this.scheduler.abort(generation.id);
+    generation.events.fail(error);
+  }
+
+  /** False once it was dropped, even if its id is in use again. */
+  private isLive(generation: Generation): boolean {
+    return this.live.get(generation.id) === generation;
+  }
+
+  private reset(): void {
+    this.cache = new CacheManager(this.options.cache);
+    this.scheduler = new Scheduler(this.cache, { ...defaultSchedulerSettings, ...this.options.scheduler });
+  }
+
+  private check(): void {
+    const violations = checkInvariants(this.cache.snapshot());
+    if (violations.length > 0) throw new Error(`the cache's bookkeeping is broken: ${violations.join("; ")}`);
+  }
+}
+
+interface Outcome extends SampledToken {
+  readonly generation: Generation;
+  readonly event: TokenEvent;
+}
+
+function add(a: Traffic, b: Traffic): Traffic {
+  return {
+    scoreBytes: a.scoreBytes + b.scoreBytes,
+    gatherBytes: a.gatherBytes + b.gatherBytes,
+    denseBytes: a.denseBytes + b.denseBytes,
+    denseEquivalentBytes: a.denseEquivalentBytes + b.denseEquivalentBytes,
+  };
+}
