@@ -1,13 +1,12 @@
-const DIGIT_BITS = 11;
-const BINS = 1 << DIGIT_BITS;
-const SHIFTS = [21, 10, 0] as const; // digits of 11, 11 and 10 bits, highest first
+const DIGIT = 0xff;
+const SHIFTS = [24, 16, 8, 0] as const; // digits of 8 bits, highest first
 
 /**
  * Keeps the candidates with the largest values whose weights reach `target`, equal values in favour of the earlier
  * candidate, and drops the rest in place; all that weigh anything stay if they do not reach it. Returns how many stay, in
  * their order: at least one if any weighs anything.
  *
- * A radix select on the bits of the values: three passes whatever their distribution, and no sorting.
+ * A radix select on the bits of the values: four passes whatever their distribution, and no sorting.
  *
  * @param keys `orderedBits` of each candidate's value, [>= count]
  * @param weights of each candidate, >= 0, [>= count]; null counts candidates, each weighing 1
@@ -20,7 +19,7 @@ export function cutTop(
   count: number,
   target: number,
 ): number {
-  const bins = new Float64Array(BINS);
+  const bins = new Float64Array(DIGIT + 1);
   let above = 0; // weight of everything larger than what is still undecided
   let prefix = 0; // leading bits of the smallest value that is kept
   let known = 0; // mask of the leading bits that are decided
@@ -29,20 +28,21 @@ export function cutTop(
     for (let i = 0; i < count; i++) {
       const key = keys[i]!;
       if ((key & known) >>> 0 === prefix) {
-        const bin = (key >>> shift) & digitMask(shift);
+        const bin = (key >>> shift) & DIGIT;
         bins[bin] = bins[bin]! + (weights === null ? 1 : weights[i]!);
       }
     }
     // If none reaches the target (or, deeper, not quite, by rounding), the lowest that weighs anything is the last.
-    const lowest = bins.findIndex((weight) => weight > 0);
-    let bin = BINS - 1;
+    let lowest = 0;
+    while (lowest < DIGIT && bins[lowest] === 0) lowest++;
+    let bin = DIGIT;
     while (bin > lowest && (bins[bin] === 0 || above + bins[bin]! < target)) {
       above += bins[bin]!;
       bin--;
     }
-    if (bin < 0) return 0;
+    if (bins[bin] === 0) return 0;
     prefix = (prefix | (bin << shift)) >>> 0;
-    known = (known | (digitMask(shift) << shift)) >>> 0;
+    known = (known | (DIGIT << shift)) >>> 0;
   }
 
   let kept = 0;
@@ -60,10 +60,6 @@ export function cutTop(
     kept++;
   }
   return kept;
-}
-
-function digitMask(shift: number): number {
-  return shift === 0 ? (1 << (32 - 2 * DIGIT_BITS)) - 1 : BINS - 1;
 }
 
 /** The bits of a float32, changed so that unsigned order is the order of the values; -0 counts as 0. */
