@@ -1,0 +1,70 @@
+import { z } from "zod";
+
+/** A whole number in a range, from a flag's or a variable's text. */
+function integer(min: number, max: number) {
+  const error = `must be a whole number from ${min} to ${max}`;
+  return z.coerce.number({ error }).int({ error }).min(min, { error }).max(max, { error });
+}
+
+/** What loading a model depends on, for every command that runs one. */
+const modelOptionsSchema = z.object({
+  model: z.string().min(1, { error: "must not be empty" }).default("tiny-llama"),
+  /** Intra-op threads; default: what the container allows. */
+  threads: integer(1, 1024).optional(),
+  /** Default: a part of the free memory, no more than the requests can use. */
+  kvCacheMb: integer(1, 2 ** 24).optional(),
+  /** Longest sequence; default: the model's own limit, cut to what the cache holds. */
+  maxContext: integer(2, 2 ** 31 - 1).optional(),
+  /** Sequences that run at the same time. */
+  maxRunning: integer(1, 4096).default(32),
+  attention: z.enum(["dense", "sparq"], { error: "must be dense or sparq" }).optional(),
+  r: integer(1, 65536).optional(),
+  k: integer(1, 2 ** 31 - 1).optional(),
+  local: integer(0, 2 ** 31 - 1).optional(),
+});
+
+const logLevels = ["trace", "debug", "info", "warn", "error", "silent"] as const;
+
+const serverOptionsSchema = modelOptionsSchema.extend({
+  host: z.string().min(1, { error: "must not be empty" }).default("127.0.0.1"),
+  port: integer(0, 65535).default(8000),
+  logLevel: z.enum(logLevels, { error: `must be one of ${logLevels.join(", ")}` }).default("info"),
+  maxBodyMb: integer(1, 1024).default(16),
+  pingSeconds: integer(1, 3600).default(10),
+  /** How long running requests may go on after a signal to stop. */
+  graceSeconds: integer(0, 3600).default(30),
+});
+
+export type ModelOptions = z.output<typeof modelOptionsSchema>;
+export type ServerOptions = z.output<typeof serverOptionsSchema>;
+
+/** An option with a value that cannot be; `option` is its name in camel case. */
+export class OptionError extends Error {
+  override readonly name = "OptionError";
+  readonly option: string;
+  readonly given: unknown;
+
+  constructor(option: string, given: unknown, message: string) {
+    super(message);
+    this.option = option;
+    this.given = given;
+  }
+}
+
+/** Checks options as they come from flags and variables, and fills in defaults. Throws OptionError for the first fault. */
+export function parseModelOptions(given: Readonly<Record<string, unknown>>): ModelOptions {
+  return parse(modelOptionsSchema, given);
+}
+
+/** As parseModelOptions, for a server. */
+export function parseServerOptions(given: Readonly<Record<string, unknown>>): ServerOptions {
+  return parse(serverOptionsSchema, given);
+}
+
+function parse<T extends z.ZodType>(schema: T, given: Readonly<Record<string, unknown>>): z.output<T> {
+  const result = schema.safeParse(given);
+  if (result.success) return result.data;
+  const issue = result.error.issues[0] as z.core.$ZodIssue;
+  const option = String(issue.path[0]);
+  throw new OptionError(option, given[option], issue.message);
+}

@@ -1,0 +1,145 @@
+import { randomUUID } from "node:crypto";
+import type { z } from "@hono/zod-openapi";
+import type { Context } from "hono";
+import { AttentionOverrideError, overrideAttention } from "./attention-settings.ts";
+import type { GenerateRequest, SamplingParams } from "./engine/types.ts";
+import { ApiError, apiErrors } from "./errors.ts";
+import type { generationFields } from "./schemas/common.ts";
+import type { Serving } from "./serving.ts";
+
+/** How much of a body over the limit is read before the connection is given up. */
+const DISCARDED_BYTES = 64 * 2 ** 20;
+
+/** The fields that completions and chat completions share, checked. */
+export type GenerationFields = {
+  readonly [K in keyof typeof generationFields]?: z.output<(typeof generationFields)[K]>;
+};
+
+/**
+ * The body of a request as `schema` has it, whatever its content type says. Throws ApiError: for more than `limitBytes`,
+ * no JSON, or a field that is wrong.
+ */
+export async function readBody<T extends z.ZodType>(
+  context: Context,
+  schema: T,
+  limitBytes: number,
+): Promise<z.output<T>> {
+  const checked = schema.safeParse(parseJson(await bodyText(context, limitBytes)));
+  if (!checked.success) throw validationError(checked.error);
+  return checked.data;
+}
+
+/**
+ * A body that is too large is read to its end all the same, up to a bound, and thrown away: a connection that is closed
+ * or answered in the middle of a body often loses the answer, and its next request.
+ */
+async function bodyText(context: Context, limitBytes: number): Promise<string> {
+  try {
+    return await readText(context, limitBytes);
+  } catch (error) {
+    // Whatever else stops a body halfway, it is at the other end.
+    throw error instanceof ApiError ? error : apiErrors.clientClosed();
+  }
+}
+
+async function readText(context: Context, limitBytes: number): Promise<string> {
+  const length = Number(context.req.header("content-length") ?? Number.NaN);
+  if (length <= limitBytes) return context.req.text();
+  const chunks: Uint8Array[] = [];
+  let total = 0;
+  for await (const chunk of context.req.raw.body ?? []) {
+    total += chunk.byteLength;
+    if (total <= limitBytes) chunks.push(chunk);
+    else if (total > limitBytes + DISCARDED_BYTES) break;
+  }
+  if (total > limitBytes) throw apiErrors.bodyTooLarge(limitBytes);
+  return new TextDecoder().decode(Buffer.concat(chunks));
+}
+
+function parseJson(text: string): unknown {
+  if (text.trim() === "") throw apiErrors.invalidJson("it is empty");
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw apiErrors.invalidJson((error as Error).message);
+  }
+}
+
+/** The first fault, under the path of its field. */
+function validationError(error: z.ZodError): ApiError {
+  const issue = error.issues[0] as z.core.$ZodIssue;
+  const param = issue.path.reduce<string>(
+    (path, key) => (typeof key === "number" ? `${path}[${key}]` : path === "" ? String(key) : `${path}.${String(key)}`),
+    "",
+  );
+  const message = param === "" ? `the body: ${issue.message}` : `${param}: ${issue.message}`;
+  const unsupported = issue.code === "custom" && issue.params?.unsupported === true;
+  return new ApiError(unsupported ? "unsupported_parameter" : "invalid_value", message, { param: param || null });
+}
+
+/** Throws ApiError if the request is for another model than the one served. */
+export function checkModel(serving: Serving, asked: string | null | undefined): void {
+  const names = [serving.name, serving.source];
+  if (asked !== null && asked !== undefined && !names.includes(asked)) {
+    throw apiErrors.modelNotFound(asked, serving.name);
+  }
+}
+
+/**
+ * The sequences that answer a request: `n` for each prompt, the choices of one prompt together. A seed counts up over a
+ * prompt's choices, so that they differ.
+ */
+export function generateRequests(
+  serving: Serving,
+  id: string,
+  prompts: readonly (readonly number[])[],
+  fields: GenerationFields,
+  maxTokens: (promptTokens: number) => number,
+): GenerateRequest[] {
+  const attention = attentionOf(serving, fields);
+  const n = fields.n ?? 1;
+  return prompts.flatMap((promptIds, promptIndex) => {
+    const sampling = samplingOf(fields, maxTokens(promptIds.length));
+    return Array.from({ length: n }, (_, i) => {
+      const seeded = sampling.seed === undefined ? sampling : { ...sampling, seed: sampling.seed + i };
+      return { id: `${id}-${promptIndex * n + i}`, promptIds, sampling: seeded, attention };
+    });
+  });
+}
+
+function samplingOf(fields: GenerationFields, maxTokens: number): SamplingParams {
+  const stop = typeof fields.stop === "string" ? [fields.stop] : (fields.stop ?? []);
+  const topP = fields.top_p ?? 1;
+  const { seed } = fields;
+  return {
+    maxTokens,
+    temperature: fields.temperature ?? 1,
+    // The smallest nucleus holds one token, and so does that of mass 0.
+    topP: topP === 0 ? Number.EPSILON : topP,
+    topK: Math.max(0, fields.top_k ?? 0),
+    ...(seed === null || seed === undefined ? {} : { seed }),
+    stop: stop.filter((text) => text !== ""),
+    ignoreEos: fields.ignore_eos ?? false,
+  };
+}
+
+function attentionOf(serving: Serving, fields: GenerationFields) {
+  try {
+    return overrideAttention(serving.attention, fields.sparq, serving.headDim);
+  } catch (error) {
+    if (!(error instanceof AttentionOverrideError)) throw error;
+    throw apiErrors.invalidValue(`sparq.${error.field}`, `sparq.${error.field}: ${error.message}`);
+  }
+}
+
+export function newId(prefix: "cmpl" | "chatcmpl"): string {
+  return `${prefix}-${randomUUID().replaceAll("-", "")}`;
+}
+
+export function usageOf(promptTokens: number, completionTokens: number) {
+  return {
+    prompt_tokens: promptTokens,
+    completion_tokens: completionTokens,
+    total_tokens: promptTokens + completionTokens,
+  };
+}

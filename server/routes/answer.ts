@@ -1,0 +1,100 @@
+import type { Context } from "hono";
+import type { AppOptions } from "../app.ts";
+import { type ChoiceEvent, startChoices } from "../choices.ts";
+import type { FinishReason, GenerateRequest } from "../engine/types.ts";
+import { apiErrors, toApiError } from "../errors.ts";
+import { type GenerationFields, usageOf } from "../requests.ts";
+import type { Serving } from "../serving.ts";
+import { eventStream, eventStreamHeaders } from "../sse.ts";
+
+export interface WholeChoice {
+  readonly index: number;
+  readonly text: string;
+  readonly finishReason: FinishReason;
+}
+
+export type Usage = ReturnType<typeof usageOf>;
+
+/** How an endpoint writes its answers. */
+export interface AnswerFormat {
+  /** The choice objects of the chunks that a token gives, in order; `first` for the first token of its choice. */
+  tokenChunks(event: ChoiceEvent, first: boolean): object[];
+  /** The choice objects of the chunks for a choice that ends without a token. */
+  emptyChunks(index: number): object[];
+  /** Puts a choice object, or none, into a chunk. */
+  chunk(choice: object | null, usage: Usage | null | undefined): object;
+  whole(choices: readonly WholeChoice[], usage: Usage): object;
+}
+
+export interface AnswerRequest {
+  readonly fields: GenerationFields;
+  readonly requests: readonly GenerateRequest[];
+  /** Of all prompts, each counted once. */
+  readonly promptTokens: number;
+  /** The field that the prompt came from, for errors. */
+  readonly promptParam: string;
+}
+
+/** Runs the sequences of a request and answers in `format`, streamed or whole. Throws ApiError. */
+export async function answer(
+  context: Context,
+  serving: Serving,
+  request: AnswerRequest,
+  format: AnswerFormat,
+  options: AppOptions,
+): Promise<Response> {
+  const left = new AbortController();
+  const clientGone = context.req.raw.signal;
+  clientGone.addEventListener("abort", () => left.abort(), { once: true });
+  if (clientGone.aborted) left.abort();
+  try {
+    const events = await startChoices(serving.engine, request.requests, left.signal);
+    if (!request.fields.stream) return context.json(await wholeAnswer(events, request, format));
+    const body = eventStream(streamedAnswer(events, request, format), {
+      pingMs: options.pingMs,
+      onCancel: () => left.abort(),
+      toErrorBody: (error) => {
+        const apiError = toApiError(error, request.promptParam);
+        if (apiError.status >= 500 && !left.signal.aborted) options.log.error({ err: error }, "stream failed");
+        return apiError.body;
+      },
+    });
+    return context.body(body, 200, eventStreamHeaders);
+  } catch (error) {
+    if (left.signal.aborted) throw apiErrors.clientClosed();
+    throw toApiError(error, request.promptParam);
+  }
+}
+
+async function wholeAnswer(events: AsyncIterable<ChoiceEvent>, request: AnswerRequest, format: AnswerFormat) {
+  const texts = request.requests.map((): string[] => []);
+  const reasons = request.requests.map((): FinishReason => "length");
+  let tokens = 0;
+  for await (const { index, event } of events) {
+    tokens += 1;
+    texts[index]?.push(event.text);
+    if (event.finishReason !== null) reasons[index] = event.finishReason;
+  }
+  const choices = texts.map((text, index) => ({ index, text: text.join(""), finishReason: reasons[index]! }));
+  return format.whole(choices, usageOf(request.promptTokens, tokens));
+}
+
+async function* streamedAnswer(
+  events: AsyncIterable<ChoiceEvent>,
+  request: AnswerRequest,
+  format: AnswerFormat,
+): AsyncGenerator<object, void, void> {
+  const includeUsage = request.fields.stream_options?.include_usage ?? false;
+  const noUsage = includeUsage ? null : undefined;
+  const silent = new Set(request.requests.keys());
+  let tokens = 0;
+  for await (const event of events) {
+    tokens += 1;
+    const first = silent.delete(event.index);
+    for (const choice of format.tokenChunks(event, first)) yield format.chunk(choice, noUsage);
+  }
+  for (const index of silent) {
+    for (const choice of format.emptyChunks(index)) yield format.chunk(choice, noUsage);
+  }
+  if (includeUsage) yield format.chunk(null, usageOf(request.promptTokens, tokens));
+}

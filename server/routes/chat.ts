@@ -1,0 +1,75 @@
+import { createRoute } from "@hono/zod-openapi";
+import type { Context } from "hono";
+import type { AppOptions } from "../app.ts";
+import type { ChatMessage } from "../engine/types.ts";
+import { toApiError } from "../errors.ts";
+import { checkModel, generateRequests, newId, readBody } from "../requests.ts";
+import { type ChatRequest, chatChunkSchema, chatRequestSchema, chatResponseSchema } from "../schemas/chat.ts";
+import type { Serving } from "../serving.ts";
+import { type AnswerFormat, answer } from "./answer.ts";
+import { withUsage } from "./completions.ts";
+import { generationResponses } from "./responses.ts";
+
+export const chatRoute = createRoute({
+  method: "post",
+  path: "/v1/chat/completions",
+  summary: "Answer a conversation",
+  request: { body: { required: true, content: { "application/json": { schema: chatRequestSchema } } } },
+  responses: generationResponses(chatResponseSchema, chatChunkSchema),
+});
+
+export async function chat(context: Context, serving: Serving, options: AppOptions): Promise<Response> {
+  const fields = await readBody(context, chatRequestSchema, options.bodyLimitBytes);
+  checkModel(serving, fields.model);
+  const prompt = render(fields.messages, serving);
+  const id = newId("chatcmpl");
+  const asked = fields.max_completion_tokens ?? fields.max_tokens;
+  const requests = generateRequests(serving, id, [prompt], fields, (promptTokens) => {
+    return asked ?? Math.max(1, serving.contextLength - promptTokens);
+  });
+  const request = { fields, requests, promptTokens: prompt.length, promptParam: "messages" };
+  return answer(context, serving, request, chatFormat(id, serving.name), options);
+}
+
+function render(messages: ChatRequest["messages"], serving: Serving): number[] {
+  try {
+    return serving.tokenizer.applyChatTemplate(messages.map(templateMessage), { addGenerationPrompt: true });
+  } catch (error) {
+    throw toApiError(error, "messages");
+  }
+}
+
+/** A message as templates know it: text only, and "system" for what OpenAI renamed to "developer". */
+function templateMessage({ role, content }: ChatRequest["messages"][number]): ChatMessage {
+  return {
+    role: role === "developer" ? "system" : role,
+    content: typeof content === "string" ? content : content.map((part) => part.text).join("\n"),
+  };
+}
+
+function chatFormat(id: string, model: string): AnswerFormat {
+  const created = Math.floor(Date.now() / 1000);
+  const delta = (index: number, delta: object, finishReason: string | null = null) => {
+    return { index, delta, logprobs: null, finish_reason: finishReason };
+  };
+  const role = (index: number) => delta(index, { role: "assistant", content: "" });
+  const envelope = (object: string, choices: readonly object[]) => ({ id, object, created, model, choices });
+  return {
+    tokenChunks: ({ index, event }, first) => [
+      ...(first ? [role(index)] : []),
+      delta(index, { content: event.text }),
+      ...(event.finishReason === null ? [] : [delta(index, {}, event.finishReason)]),
+    ],
+    emptyChunks: (index) => [role(index), delta(index, {}, "length")],
+    chunk: (choice, usage) => withUsage(envelope("chat.completion.chunk", choice === null ? [] : [choice]), usage),
+    whole: (choices, usage) => {
+      const whole = choices.map(({ index, text, finishReason }) => ({
+        index,
+        message: { role: "assistant", content: text, refusal: null },
+        logprobs: null,
+        finish_reason: finishReason,
+      }));
+      return { ...envelope("chat.completion", whole), usage };
+    },
+  };
+}

@@ -1,0 +1,61 @@
+import { createRoute } from "@hono/zod-openapi";
+import type { Context } from "hono";
+import type { AppOptions } from "../app.ts";
+import type { FinishReason, Tokenizer } from "../engine/types.ts";
+import { checkModel, generateRequests, newId, readBody } from "../requests.ts";
+import { type CompletionRequest, completionRequestSchema, completionResponseSchema } from "../schemas/completions.ts";
+import type { Serving } from "../serving.ts";
+import { type AnswerFormat, answer } from "./answer.ts";
+import { generationResponses } from "./responses.ts";
+
+/** As OpenAI's legacy endpoint. */
+const DEFAULT_MAX_TOKENS = 16;
+
+export const completionsRoute = createRoute({
+  method: "post",
+  path: "/v1/completions",
+  summary: "Continue one or more prompts",
+  request: { body: { required: true, content: { "application/json": { schema: completionRequestSchema } } } },
+  responses: generationResponses(completionResponseSchema, completionResponseSchema),
+});
+
+export async function completions(context: Context, serving: Serving, options: AppOptions): Promise<Response> {
+  const fields = await readBody(context, completionRequestSchema, options.bodyLimitBytes);
+  checkModel(serving, fields.model);
+  const prompts = promptIds(fields.prompt, serving.tokenizer);
+  const id = newId("cmpl");
+  const maxTokens = fields.max_tokens ?? DEFAULT_MAX_TOKENS;
+  const requests = generateRequests(serving, id, prompts, fields, () => maxTokens);
+  const promptTokens = prompts.reduce((sum, prompt) => sum + prompt.length, 0);
+  const request = { fields, requests, promptTokens, promptParam: "prompt" };
+  return answer(context, serving, request, completionFormat(id, serving.name), options);
+}
+
+/** Each prompt as token ids. Strings get what the tokenizer puts around a text, ids are taken as they are. */
+function promptIds(prompt: CompletionRequest["prompt"], tokenizer: Tokenizer): number[][] {
+  if (typeof prompt === "string") return [tokenizer.encode(prompt)];
+  if (prompt.every((item) => typeof item === "number")) return [prompt];
+  return prompt.map((item) => (typeof item === "string" ? tokenizer.encode(item) : item));
+}
+
+function completionFormat(id: string, model: string): AnswerFormat {
+  const created = Math.floor(Date.now() / 1000);
+  const choiceOf = (index: number, text: string, finishReason: FinishReason | null) => {
+    return { index, text, logprobs: null, finish_reason: finishReason };
+  };
+  const envelope = (choices: readonly object[]) => ({ id, object: "text_completion", created, model, choices });
+  return {
+    tokenChunks: ({ index, event }) => [choiceOf(index, event.text, event.finishReason)],
+    emptyChunks: (index) => [choiceOf(index, "", "length")],
+    chunk: (choice, usage) => withUsage(envelope(choice === null ? [] : [choice]), usage),
+    whole: (choices, usage) => ({
+      ...envelope(choices.map(({ index, text, finishReason }) => choiceOf(index, text, finishReason))),
+      usage,
+    }),
+  };
+}
+
+/** The chunk with a `usage` field, unless there is none to have: then clients must not see the key. */
+export function withUsage(chunk: object, usage: object | null | undefined): object {
+  return usage === undefined ? chunk : { ...chunk, usage };
+}

@@ -1,0 +1,80 @@
+import { z } from "@hono/zod-openapi";
+
+/** Marks an issue as "known, but not there yet" rather than "wrong". */
+export const UNSUPPORTED = { unsupported: true } as const;
+
+/** A field of OpenAI's or vLLM's API that would change the answer: taken only with a value that changes nothing. */
+function neutralOnly<T extends z.ZodType>(schema: T, isNeutral: (value: z.output<T>) => boolean, description: string) {
+  return schema
+    .nullish()
+    .refine((value) => value === null || value === undefined || isNeutral(value), {
+      error: "is not supported yet",
+      params: UNSUPPORTED,
+    })
+    .openapi({ description: `Not supported yet: ${description}` });
+}
+
+const integer = z.int();
+
+/** How SparQ attention runs for this request; what is left out comes from the server's settings. */
+export const sparqSchema = z
+  .object({
+    mode: z.enum(["dense", "sparq"]).nullish(),
+    r: integer.min(1).nullish().openapi({ description: "Query components in the score pass, at most the head size" }),
+    k: integer.min(1).nullish().openapi({ description: "Positions that are attended exactly" }),
+    local: integer.min(0).nullish().openapi({ description: "Most recent positions always among the k; default k / 4" }),
+    mean_value: z.boolean().nullish().openapi({ description: "Give the mass left out to the mean of V" }),
+    group_sum: z
+      .enum(["softmax", "logits"])
+      .nullish()
+      .openapi({ description: "What is summed over a group of query heads before the top-k" }),
+  })
+  .openapi("SparqSettings");
+
+/** What completions and chat completions share. Every field may be null, which means absent. */
+export const generationFields = {
+  model: z.string().nullish().openapi({ description: "The served model's id; GET /v1/models names it" }),
+  max_tokens: integer.min(0).nullish(),
+  temperature: z.number().min(0).nullish().openapi({ description: "0 = greedy; default 1" }),
+  top_p: z.number().min(0).max(1).nullish(),
+  top_k: integer.min(-1).nullish().openapi({ description: "0 or -1 = off" }),
+  seed: integer.nullish(),
+  stop: z
+    .union([z.string(), z.array(z.string())], { error: "must be a string or an array of strings" })
+    .nullish()
+    .openapi({ description: "Strings that end the text; they are not part of it" }),
+  n: integer.min(1).max(128).nullish(),
+  stream: z.boolean().nullish(),
+  stream_options: z.object({ include_usage: z.boolean().nullish() }).nullish(),
+  ignore_eos: z.boolean().nullish(),
+  user: z.string().nullish(),
+  sparq: sparqSchema.nullish(),
+
+  presence_penalty: neutralOnly(z.number(), (value) => value === 0, "0 only"),
+  frequency_penalty: neutralOnly(z.number(), (value) => value === 0, "0 only"),
+  repetition_penalty: neutralOnly(z.number(), (value) => value === 1, "1 only"),
+  min_p: neutralOnly(z.number(), (value) => value === 0, "0 only"),
+  min_tokens: neutralOnly(integer, (value) => value === 0, "0 only"),
+  logit_bias: neutralOnly(z.record(z.string(), z.number()), (bias) => Object.keys(bias).length === 0, "{} only"),
+  stop_token_ids: neutralOnly(z.array(integer), (ids) => ids.length === 0, "[] only"),
+  response_format: neutralOnly(z.looseObject({ type: z.string() }), ({ type }) => type === "text", "text only"),
+};
+
+export { integer, neutralOnly };
+
+export const usageSchema = z
+  .object({ prompt_tokens: integer, completion_tokens: integer, total_tokens: integer })
+  .openapi("Usage");
+
+export const finishReasonSchema = z.enum(["stop", "length"]);
+
+export const errorSchema = z
+  .object({
+    error: z.object({
+      message: z.string(),
+      type: z.string(),
+      param: z.string().nullable(),
+      code: z.string(),
+    }),
+  })
+  .openapi("Error");

@@ -1,0 +1,51 @@
+import { z } from "@hono/zod-openapi";
+import { finishReasonSchema, generationFields, integer, neutralOnly, UNSUPPORTED, usageSchema } from "./common.ts";
+
+const tokenIds = z.array(integer.min(0));
+
+export const completionRequestSchema = z
+  .object({
+    ...generationFields,
+    prompt: z
+      .union([z.string(), z.array(z.string()), tokenIds, z.array(tokenIds)], {
+        error: "must be a string, an array of strings, an array of token ids, or an array of arrays of token ids",
+      })
+      .refine((prompt) => prompt.length > 0 || typeof prompt === "string", { error: "must not be empty" })
+      .openapi({ description: "Special tokens spelled in a string stay text; ids may be any" }),
+    suffix: z
+      .string()
+      .nullish()
+      .refine((suffix) => !suffix, { error: "is not supported: models here write forward only", params: UNSUPPORTED }),
+    best_of: integer.min(1).nullish().openapi({ description: "Not supported yet beyond n" }),
+    echo: neutralOnly(z.boolean(), (echo) => !echo, "false only"),
+    logprobs: neutralOnly(z.union([integer, z.boolean()]), (logprobs) => logprobs === false, "false only"),
+  })
+  .refine(({ best_of, n }) => (best_of ?? 1) <= (n ?? 1), {
+    path: ["best_of"],
+    error: "is not supported yet beyond n",
+    params: UNSUPPORTED,
+  })
+  .openapi("CompletionRequest");
+
+export type CompletionRequest = z.output<typeof completionRequestSchema>;
+
+const choiceSchema = z.object({
+  index: integer,
+  text: z.string(),
+  logprobs: z.null(),
+  finish_reason: finishReasonSchema.nullable(),
+});
+
+/** The whole answer, and each chunk of a stream. */
+export const completionResponseSchema = z
+  .object({
+    id: z.string(),
+    object: z.literal("text_completion"),
+    created: integer,
+    model: z.string(),
+    choices: z.array(choiceSchema),
+    usage: usageSchema.nullish(),
+  })
+  .openapi("CompletionResponse");
+
+export type CompletionResponse = z.output<typeof completionResponseSchema>;

@@ -1,0 +1,25 @@
+import type { AttentionSettings } from "../attention/types.ts";
+import type { Engine, Tokenizer } from "./engine/types.ts";
+
+/** A loaded model with its engine: what the routes serve. */
+export interface Serving {
+  /** The id on the wire. */
+  readonly name: string;
+  /** Where it came from; clients that tokenize for themselves look here. */
+  readonly source: string;
+  /** Unix seconds. */
+  readonly created: number;
+  readonly tokenizer: Tokenizer;
+  readonly engine: Engine;
+  /** Longest sequence, prompt and generated, in tokens. */
+  readonly contextLength: number;
+  readonly headDim: number;
+  /** For requests that say nothing. */
+  readonly attention: AttentionSettings;
+}
+
+/** What the server can say about itself at any time. */
+export type ServerState =
+  | { readonly phase: "loading" }
+  | { readonly phase: "ready"; readonly serving: Serving }
+  | { readonly phase: "draining" };

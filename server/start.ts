@@ -1,0 +1,114 @@
+import { once } from "node:events";
+import type { Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { createAdaptorServer } from "@hono/node-server";
+import type { Logger } from "pino";
+import { createApp } from "./app.ts";
+import type { ServerOptions } from "./config.ts";
+import type { ServerState, Serving } from "./serving.ts";
+import { within } from "./within.ts";
+
+/** Clients keep idle connections for a minute or so; closing them first would race with their next request. */
+const KEEP_ALIVE_MS = 75_000;
+/** Time for the last error events to go out once running requests have been ended. */
+const LAST_WORDS_MS = 500;
+const DRAIN_POLL_MS = 50;
+
+export interface StartedServer {
+  /** With the port that was really taken. */
+  readonly url: string;
+  /** The loaded model; rejects with the reason if it cannot be loaded. */
+  readonly ready: Promise<Serving>;
+  /**
+   * Takes no more requests, lets running ones finish for `graceSeconds`, ends the rest, and frees the model. A model that
+   * is still loading is freed when it is there; that is not waited for.
+   */
+  close(): Promise<void>;
+}
+
+export interface StartDependencies {
+  readonly load: (options: ServerOptions, log: Logger) => Promise<Serving>;
+  readonly log: Logger;
+}
+
+/**
+ * Listens at once and loads the model meanwhile: until then /health and all else answer 503. Rejects with a message that
+ * names the address if it cannot listen there.
+ */
+export async function startServer(options: ServerOptions, { load, log }: StartDependencies): Promise<StartedServer> {
+  let state: ServerState = { phase: "loading" };
+  const app = createApp({
+    state: () => state,
+    log,
+    pingMs: options.pingSeconds * 1000,
+    bodyLimitBytes: options.maxBodyMb * 2 ** 20,
+  });
+  const server = createAdaptorServer({ fetch: app.fetch }) as Server;
+  server.keepAliveTimeout = KEEP_ALIVE_MS;
+  await listen(server, options);
+  const url = urlOf(server.address() as AddressInfo);
+  log.info({ url, model: options.model }, "listening; loading the model");
+
+  const loading = load(options, log);
+  const ready = loading.then((serving) => {
+    if (state.phase === "loading") state = { phase: "ready", serving };
+    return serving;
+  });
+  ready.catch(() => {}); // For a caller that closes before it looks.
+
+  let closing: Promise<void> | undefined;
+  const shutDown = async () => {
+    const serving = state.phase === "ready" ? state.serving : null;
+    state = { phase: "draining" };
+    log.info({ graceSeconds: options.graceSeconds }, "draining");
+    const drained = drain(server);
+    if (serving === null) {
+      loading.then((late) => late.engine.close()).catch(() => {});
+      server.closeAllConnections();
+    } else {
+      await within(drained, options.graceSeconds * 1000);
+      await serving.engine.close();
+      await within(drained, LAST_WORDS_MS);
+      server.closeAllConnections();
+    }
+    await drained;
+    log.info("stopped");
+  };
+  return {
+    url,
+    ready,
+    close: () => {
+      closing ??= shutDown();
+      return closing;
+    },
+  };
+}
+
+async function listen(server: Server, { host, port }: ServerOptions): Promise<void> {
+  server.listen(port, host);
+  try {
+    await once(server, "listening");
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    const reasons: Record<string, string> = {
+      EADDRINUSE: "the port is in use",
+      EACCES: "no permission to listen on this port",
+      EADDRNOTAVAIL: "this machine has no such address",
+      ENOTFOUND: "the host is not known",
+    };
+    throw new Error(`cannot listen on ${host}:${port}: ${reasons[code ?? ""] ?? message}`, { cause: error });
+  }
+}
+
+function urlOf({ address, port, family }: AddressInfo): string {
+  return `http://${family === "IPv6" ? `[${address}]` : address}:${port}`;
+}
+
+/** Resolves when the last connection has closed; connections are closed as soon as they have nothing to do. */
+async function drain(server: Server): Promise<void> {
+  const closed = once(server, "close");
+  server.close();
+  const sweep = setInterval(() => server.closeIdleConnections(), DRAIN_POLL_MS);
+  await closed;
+  clearInterval(sweep);
+}
