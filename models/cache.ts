@@ -24,15 +24,25 @@ export interface PrepareRequest {
   readonly folder: string;
   /** Tells sources in one folder apart, e.g. the model's file name. */
   readonly label: string;
-  /** Every file that the graph is made from; their sizes and times decide whether a prepared graph still fits. */
+  /**
+   * Files that the graph is made from, as far as known before reading them; the report's files join them. Their sizes and
+   * times decide whether a prepared graph still fits: hashing gigabytes at every start would cost seconds.
+   */
   readonly files: readonly string[];
   readonly options: LoadModelOptions;
   /** Writes `graphFile` (and `weightsFile`) into an empty folder. */
   readonly build: (folder: string) => Promise<ImportReport>;
 }
 
+interface SourceFile {
+  readonly path: string;
+  readonly bytes: number;
+  readonly modified: number;
+}
+
 interface Manifest {
-  readonly key: string;
+  readonly format: number;
+  readonly sources: readonly SourceFile[];
   readonly files: readonly { readonly name: string; readonly bytes: number; readonly sha256?: string }[];
   readonly report: ImportReport;
 }
@@ -42,11 +52,10 @@ interface Manifest {
  * A damaged one is remade. Throws what `build` throws, and ModelError when no cache folder can be written.
  */
 export async function prepareGraph(request: PrepareRequest): Promise<PreparedGraph> {
-  const key = sourceKey(request.files);
   const folders = candidateFolders(request);
   if (!request.options.force) {
     for (const folder of folders) {
-      const report = readPrepared(folder, key);
+      const report = readPrepared(folder, request.files);
       if (report) return { graphPath: join(folder, graphFile), report, cached: true };
     }
   }
@@ -56,8 +65,9 @@ export async function prepareGraph(request: PrepareRequest): Promise<PreparedGra
   try {
     mkdirSync(temporary, { recursive: true });
     const report = await request.build(temporary);
-    writeFileSync(join(temporary, manifestFile), JSON.stringify(manifestOf(temporary, key, report), null, 1));
-    publish(temporary, folder, key);
+    const manifest = manifestOf(temporary, request.files, report);
+    writeFileSync(join(temporary, manifestFile), JSON.stringify(manifest, null, 1));
+    publish(temporary, folder, request.files);
     return { graphPath: join(folder, graphFile), report, cached: false };
   } finally {
     rmSync(temporary, { recursive: true, force: true });
@@ -86,24 +96,20 @@ function firstWritable(folders: readonly string[]): string {
   throw new ModelError("file_missing", `no folder for the prepared graph can be written: ${reasons.join("; ")}`);
 }
 
-/** Same sizes and times: same files. Hashing gigabytes at every start would cost seconds. */
-function sourceKey(files: readonly string[]): string {
-  const hash = createHash("sha256").update(`format ${FORMAT_VERSION}\n`);
-  for (const file of files) {
-    const { size, mtimeMs } = statSync(file);
-    hash.update(`${resolve(file)}\n${size}\n${mtimeMs}\n`);
-  }
-  return hash.digest("hex");
+function sourceFile(path: string): SourceFile {
+  const { size, mtimeMs } = statSync(path);
+  return { path: resolve(path), bytes: size, modified: mtimeMs };
 }
 
-function manifestOf(folder: string, key: string, report: ImportReport): Manifest {
+function manifestOf(folder: string, known: readonly string[], report: ImportReport): Manifest {
   const files = [graphFile, weightsFile].flatMap((name) => {
     const stat = statSync(join(folder, name), { throwIfNoEntry: false });
     if (!stat) return [];
     // The graph is small when its weights are outside; weights are only measured.
     return [{ name, bytes: stat.size, ...(name === graphFile ? { sha256: fileHash(join(folder, name)) } : {}) }];
   });
-  return { key, files, report };
+  const paths = new Set([...known, ...report.files.map(({ path }) => path)].map((path) => resolve(path)));
+  return { format: FORMAT_VERSION, sources: [...paths].map(sourceFile), files, report };
 }
 
 function fileHash(path: string): string {
@@ -111,15 +117,22 @@ function fileHash(path: string): string {
 }
 
 /** The report of a prepared folder that is complete, undamaged and made from the same sources; else undefined. */
-function readPrepared(folder: string, key: string): ImportReport | undefined {
+function readPrepared(folder: string, known: readonly string[]): ImportReport | undefined {
   try {
     const manifest = JSON.parse(readFileSync(join(folder, manifestFile), "utf8")) as Manifest;
-    if (manifest.key !== key || !manifest.files.some(({ name }) => name === graphFile)) return undefined;
-    const intact = manifest.files.every(({ name, bytes, sha256 }) => {
+    const { format, sources, files, report } = manifest;
+    const fits =
+      format === FORMAT_VERSION &&
+      known.every((path) => sources.some((source) => source.path === resolve(path))) &&
+      sources.every(({ path, bytes, modified }) => {
+        const now = sourceFile(path);
+        return now.bytes === bytes && now.modified === modified;
+      });
+    const intact = files.every(({ name, bytes, sha256 }) => {
       const path = join(folder, name);
       return statSync(path).size === bytes && (sha256 === undefined || fileHash(path) === sha256);
     });
-    return intact ? manifest.report : undefined;
+    return fits && intact && files.some(({ name }) => name === graphFile) ? report : undefined;
   } catch {
     // Absent or unreadable is the same as not fitting: it is made anew.
     return undefined;
@@ -127,7 +140,7 @@ function readPrepared(folder: string, key: string): ImportReport | undefined {
 }
 
 /** Renames a finished folder into place. Another process may have been faster: its result is as good. */
-function publish(temporary: string, folder: string, key: string): void {
+function publish(temporary: string, folder: string, known: readonly string[]): void {
   const old = `${folder}.${process.pid}.old`;
   rmSync(old, { recursive: true, force: true });
   try {
@@ -138,7 +151,7 @@ function publish(temporary: string, folder: string, key: string): void {
   try {
     renameSync(temporary, folder);
   } catch (error) {
-    if (!readPrepared(folder, key)) throw error;
+    if (!readPrepared(folder, known)) throw error;
   } finally {
     rmSync(old, { recursive: true, force: true });
   }

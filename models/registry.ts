@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { homedir } from "node:os";
 import { basename, dirname, extname, join, resolve } from "node:path";
-import { fileURLToPath } from "node:url";
+import { packageRoot } from "../attention/root.ts";
 import { ModelError } from "./errors.ts";
 
 /** Models that come with the repository, in models/builtin/. */
@@ -13,17 +13,6 @@ export interface ModelLocation {
   /** Absolute path of a folder or file. */
   readonly path: string;
   readonly origin: "builtin" | "pulled" | "path";
-}
-
-/** The repository's folder, whether this file runs from it or from dist/. */
-export function packageRoot(): string {
-  let folder = dirname(fileURLToPath(import.meta.url));
-  while (!existsSync(join(folder, "package.json"))) {
-    const parent = dirname(folder);
-    if (parent === folder) throw new Error("sparq's package.json was not found above its own code");
-    folder = parent;
-  }
-  return folder;
 }
 
 /** Where downloads and graphs go that cannot lie beside their model: $SPARQ_CACHE, else ~/.cache/sparq. */

@@ -1,0 +1,138 @@
+import { ModelError } from "../errors.ts";
+import { describeNode, type Graph, intAttribute } from "./graph.ts";
+import { DataType, type NodeProto, type ValueInfoProto } from "./messages.ts";
+
+/** The graph's inputs by what they are for. Only `ids` is certain to exist. */
+export interface DecoderInputs {
+  /** Token ids, int [batch, tokens]. */
+  readonly ids: ValueInfoProto;
+  /** 1 for tokens that may be seen, [batch, past + tokens]. */
+  readonly mask: ValueInfoProto | undefined;
+  /** [batch, tokens], or [tokens] as `cache_position`. */
+  readonly positions: readonly ValueInfoProto[];
+  /** Cached keys and values, float [batch, KV heads, past, head dim]. */
+  readonly past: readonly ValueInfoProto[];
+}
+
+/** A tensor that a projection with constant weights makes, bias included: where an attention is cut out of the graph. */
+export interface Projection {
+  readonly tensor: string;
+  /** Size of the last dimension. */
+  readonly width: number;
+  /** 2 for Gemm's [tokens, width], else 3: [batch, tokens, width]. */
+  readonly rank: 2 | 3;
+}
+
+/** Their outputs depend on their inputs' shapes only. */
+const shapeOps = new Set(["Shape", "Size"]);
+const integerTypes: readonly number[] = [DataType.INT32, DataType.INT64];
+
+/**
+ * Which tensors carry the model's activations ("content"): what comes from the embedding table by token id and from the
+ * cached keys and values, as opposed to constants, shapes, positions and masks.
+ */
+export class Flow {
+  readonly graph: Graph;
+  readonly inputs: DecoderInputs;
+  readonly #content = new Set<string>();
+  readonly #embeddings = new Map<string, Projection>();
+
+  /** Throws ModelError "unsupported_graph" for inputs that a decoder does not have. */
+  constructor(graph: Graph) {
+    this.graph = graph;
+    this.inputs = classifyInputs(graph.proto.input);
+    const fromIds = new Set([this.inputs.ids.name]);
+    for (const { name } of this.inputs.past) this.#content.add(name);
+    for (const node of graph.nodes) {
+      if (shapeOps.has(node.opType)) continue;
+      const embedding = this.#embeddingOf(node, fromIds);
+      if (embedding) this.#embeddings.set(embedding.tensor, embedding);
+      if (embedding || node.input.some((name) => this.#content.has(name))) {
+        for (const name of node.output) this.#content.add(name);
+      } else if (node.input.some((name) => fromIds.has(name))) {
+        for (const name of node.output) fromIds.add(name);
+      }
+    }
+  }
+
+  isContent(tensor: string): boolean {
+    return this.#content.has(tensor);
+  }
+
+  contentInputs(node: NodeProto): string[] {
+    return [...new Set(node.input.filter((name) => this.#content.has(name)))];
+  }
+
+  /** The embedding lookup that makes this tensor, if one does. */
+  embedding(tensor: string): Projection | undefined {
+    return this.#embeddings.get(tensor);
+  }
+
+  /** The projection that makes this tensor, directly or with a bias added behind it, if one does. */
+  projection(tensor: string): Projection | undefined {
+    const node = this.graph.producer(tensor);
+    if (!node) return undefined;
+    if (node.opType !== "Add") return this.#linear(node);
+    const content = this.contentInputs(node);
+    const bias = node.input.find((name) => this.graph.isConstant(name));
+    const inner = content.length === 1 && bias !== undefined ? this.graph.producer(content[0]!) : undefined;
+    const linear = inner && this.#linear(inner);
+    const shape = bias === undefined ? undefined : this.graph.constantShape(bias);
+    // A bias has one value per output; anything else added to a projection is not part of it.
+    return linear && shape?.at(-1) === linear.width && shape.slice(0, -1).every((size) => size === 1)
+      ? { ...linear, tensor }
+      : undefined;
+  }
+
+  /** Whether a node multiplies activations with constant weights, and what it makes. */
+  #linear(node: NodeProto): Projection | undefined {
+    const [data = "", weight = ""] = node.input;
+    const tensor = node.output[0]!;
+    if (!this.isContent(data) || !this.graph.isConstant(weight)) return undefined;
+    if (node.opType === "MatMulNBits") return { tensor, width: intAttribute(node, "N", 0), rank: 3 };
+    if (node.opType !== "MatMul" && node.opType !== "Gemm") return undefined;
+    const shape = this.graph.constantShape(weight);
+    if (shape?.length !== 2) {
+      throw new ModelError("unsupported_graph", `${describeNode(node)} has a weight whose shape cannot be read`);
+    }
+    const transposed = node.opType === "Gemm" && intAttribute(node, "transB", 0) === 1;
+    return { tensor, width: shape[transposed ? 0 : 1]!, rank: node.opType === "Gemm" ? 2 : 3 };
+  }
+
+  #embeddingOf(node: NodeProto, fromIds: ReadonlySet<string>): Projection | undefined {
+    const [table = "", indices = ""] = node.input;
+    if (node.opType !== "Gather" || !fromIds.has(indices) || intAttribute(node, "axis", 0) !== 0) return undefined;
+    const shape = this.graph.isConstant(table) ? this.graph.constantShape(table) : undefined;
+    return shape?.length === 2 ? { tensor: node.output[0]!, width: shape[1]!, rank: 3 } : undefined;
+  }
+}
+
+function classifyInputs(values: readonly ValueInfoProto[]): DecoderInputs {
+  const past: ValueInfoProto[] = [];
+  const positions: ValueInfoProto[] = [];
+  let ids: ValueInfoProto | undefined;
+  let mask: ValueInfoProto | undefined;
+  for (const value of values) {
+    const rank = value.type?.tensorType?.shape?.dim.length;
+    const type = value.type?.tensorType?.elemType;
+    const integer = integerTypes.includes(type ?? 0);
+    if (value.name === "input_ids" && integer) ids = value;
+    else if (value.name === "attention_mask" && rank === 2) mask = value;
+    else if ((value.name === "position_ids" || value.name === "cache_position") && integer) positions.push(value);
+    else if (type === DataType.FLOAT && rank === 4) past.push(value);
+    else if (type === DataType.FLOAT16) {
+      throw new ModelError(
+        "unsupported_graph",
+        `the input "${value.name}" is float16: export the model in float32 (its weights may be stored as float16)`,
+      );
+    } else {
+      throw new ModelError(
+        "unsupported_graph",
+        `the graph has an input "${value.name}" that is none of input_ids, attention_mask [batch, tokens], ` +
+          "position_ids, cache_position and past keys and values [batch, heads, past, head dim]",
+      );
+    }
+  }
+  if (!ids) throw new ModelError("unsupported_graph", 'the graph has no integer input "input_ids"');
+  return { ids, mask, positions, past };
+}

@@ -1,0 +1,69 @@
+import { statSync } from "node:fs";
+import { join } from "node:path";
+import { graphFile, weightsFile } from "../cache.ts";
+import { ModelError } from "../errors.ts";
+import type { ImportReport, LoadModelOptions, ModelConfig } from "../types.ts";
+import { allTensors } from "./external.ts";
+import { Flow } from "./flow.ts";
+import { describeNode, Graph } from "./graph.ts";
+import { findAttentions } from "./match.ts";
+import { readModel, writeModel } from "./proto.ts";
+import { proveAttentions } from "./prove.ts";
+import { rewriteGraph } from "./rewrite.ts";
+import { selfCheck } from "./self-check.ts";
+import { summariseWeights } from "./summary.ts";
+
+/**
+ * Takes a decoder as torch.onnx exports it from Hugging Face transformers, shows that each of its attentions is the one
+ * that sparq.PagedAttention computes, and writes the canonical graph into a folder.
+ * @param path the .onnx file; weights in external files beside it are read too
+ * @throws ModelError for files that are missing or damaged, graphs that are none of this kind, and attentions that
+ *   cannot be proven; the message names the node
+ */
+export async function importOnnx(
+  path: string,
+  config: ModelConfig,
+  folder: string,
+  { onProgress = () => {} }: Pick<LoadModelOptions, "onProgress"> = {},
+): Promise<ImportReport> {
+  const steps = 6;
+  onProgress(0, steps, "reading the graph");
+  const model = readModel(path);
+  const sources = new Set([...allTensors(model)].flatMap(({ external }) => external?.file ?? []));
+  const graph = new Graph(model);
+  const nodesBefore = graph.nodes.length;
+  const originalInputs = [...graph.proto.input];
+  const flow = new Flow(graph);
+  const found = findAttentions(flow);
+  if (found.length !== config.layers) {
+    throw new ModelError(
+      "attention_unproven",
+      `${path} has ${found.length} attentions, config.json has num_hidden_layers = ${config.layers}`,
+    );
+  }
+  const proof = await proveAttentions(flow, found, config, (done, total) =>
+    onProgress(1 + (2 * done) / total, steps, "proving the attentions"),
+  );
+  const attentions = proof.attentions.map(({ found: { layer, core }, layout, difference }) => {
+    const pattern = `${layout.name}; ${core.opType}; proven to ${difference.toExponential(1)}`;
+    return { layer, node: describeNode(core), pattern };
+  });
+  const { removedInputs, removedOutputs } = rewriteGraph(flow, proof, config);
+  onProgress(3, steps, "writing the graph");
+  const graphPath = join(folder, graphFile);
+  writeModel(graphPath, model, { externalData: { location: weightsFile } });
+  onProgress(4, steps, "comparing with the original");
+  const difference = await selfCheck(path, originalInputs, graphPath, config);
+  onProgress(steps, steps, "done");
+  return {
+    format: "onnx",
+    files: [path, ...sources].map((file) => ({ path: file, bytes: statSync(file).size })),
+    attentions,
+    removedInputs,
+    removedOutputs,
+    nodesBefore,
+    nodesAfter: graph.nodes.length,
+    ...summariseWeights(graph),
+    selfCheck: difference,
+  };
+}

@@ -1,0 +1,225 @@
+import { ModelError } from "../errors.ts";
+import type { Flow, Projection } from "./flow.ts";
+import { attribute, describeNode } from "./graph.ts";
+import type { NodeProto } from "./messages.ts";
+
+/** One attention as found in the graph, not yet understood: where it begins and ends. */
+export interface FoundAttention {
+  /** Counted from the input of the model. */
+  readonly layer: number;
+  /** The Softmax or Attention node. */
+  readonly core: NodeProto;
+  /** The projections that queries, keys and values come from; one and the same when they are fused. */
+  readonly query: Projection;
+  readonly key: Projection;
+  readonly value: Projection;
+  /** Inputs with cached keys and values; undefined in an export without a cache. */
+  readonly pastKey: string | undefined;
+  readonly pastValue: string | undefined;
+  /** What the output projection reads: [batch, tokens, heads * head dim]. */
+  readonly context: string;
+  readonly outputProjection: NodeProto;
+}
+
+/** Rearranging of elements, and pass-through. */
+const layoutOps = new Set([
+  "Identity",
+  "Cast",
+  "Dropout",
+  "Reshape",
+  "Flatten",
+  "Transpose",
+  "Unsqueeze",
+  "Squeeze",
+  "Slice",
+  "Split",
+  "Concat",
+  "Expand",
+  "Tile",
+  "Gather",
+]);
+
+/** What rope and scales are made of: linear in the activations as long as the other operand is none. */
+const linearOps = new Set([...layoutOps, "Neg", "Add", "Sub", "Mul", "Div", "RotaryEmbedding"]);
+
+/** Between the product of queries and keys and the softmax: scale and mask. */
+const scoreOps = new Set([...layoutOps, "Add", "Sub", "Mul", "Div", "Where"]);
+
+/** Between the softmax and the product with the values: rows that see nothing made 0 instead of NaN. */
+const weightOps = new Set(["Identity", "Cast", "Dropout", "Reshape", "Unsqueeze", "Squeeze", "IsNaN", "Where"]);
+
+/**
+ * Finds every attention by following activations from each Softmax (or opset 23's Attention) back to the projections
+ * and forward to the output projection. Names play no part.
+ * @throws ModelError "attention_unproven", naming the node and layer, for anything in between that is not rearranging,
+ *   rope, scale or mask; whether those are the right ones is proven by prove.ts
+ */
+export function findAttentions(flow: Flow): FoundAttention[] {
+  return flow.graph.nodes
+    .filter(({ opType, input }) => (opType === "Softmax" && flow.isContent(input[0]!)) || opType === "Attention")
+    .map((core, layer) => new Matcher(flow, core, layer).match());
+}
+
+class Matcher {
+  readonly #flow: Flow;
+  readonly #core: NodeProto;
+  readonly #layer: number;
+
+  constructor(flow: Flow, core: NodeProto, layer: number) {
+    this.#flow = flow;
+    this.#core = core;
+    this.#layer = layer;
+  }
+
+  match(): FoundAttention {
+    const { queries, keys, values, result } =
+      this.#core.opType === "Attention" ? this.#fusedOperands() : this.#softmaxOperands();
+    const query = this.#trace("query", queries, false);
+    const key = this.#trace("key", keys, true);
+    const value = this.#trace("value", values, true);
+    return {
+      layer: this.#layer,
+      core: this.#core,
+      query: query.projection,
+      key: key.projection,
+      value: value.projection,
+      pastKey: key.past,
+      pastValue: value.past,
+      ...this.#followResult(result),
+    };
+  }
+
+  #fail(message: string): never {
+    throw new ModelError("attention_unproven", `attention cannot be proven: layer ${this.#layer}, ${message}`);
+  }
+
+  /** Attention of opset 23: query, key, value, mask, past key, past value. */
+  #fusedOperands() {
+    const [query = "", key = "", value = "", , pastKey = "", pastValue = ""] = this.#core.input;
+    if (attribute(this.#core, "softcap")?.f) this.#fail(`${describeNode(this.#core)} has a softcap`);
+    return {
+      queries: [query],
+      keys: [key, pastKey].filter(Boolean),
+      values: [value, pastValue].filter(Boolean),
+      result: this.#core.output[0]!,
+    };
+  }
+
+  #softmaxOperands() {
+    const scores = this.#scoreProduct(this.#core.input[0]!);
+    const product = this.#valueProduct();
+    return {
+      queries: [scores.input[0]!],
+      keys: [scores.input[1]!],
+      values: [product.input[1]!],
+      result: product.output[0]!,
+    };
+  }
+
+  /** From the softmax back through mask and scale to queries times keys. */
+  #scoreProduct(start: string): NodeProto {
+    for (let tensor = start; ; ) {
+      const node = this.#flow.graph.producer(tensor);
+      const content = node ? this.#flow.contentInputs(node) : [];
+      if (node?.opType === "MatMul" && content.length === 2) return node;
+      if (!node || !scoreOps.has(node.opType) || content.length !== 1) {
+        this.#fail(
+          `${node ? describeNode(node) : `the input "${tensor}"`} is between ${describeNode(this.#core)} and the product ` +
+            "of queries and keys, and is neither scale nor mask",
+        );
+      }
+      tensor = content[0]!;
+    }
+  }
+
+  /** From the softmax forward to its one product with the values. */
+  #valueProduct(): NodeProto {
+    const products = new Set<NodeProto>();
+    const seen = new Set<string>();
+    const pending = [this.#core.output[0]!];
+    for (let tensor = pending.pop(); tensor !== undefined; tensor = pending.pop()) {
+      if (seen.has(tensor)) continue;
+      seen.add(tensor);
+      for (const node of this.#flow.graph.consumers(tensor)) {
+        if (node.opType === "MatMul" && node.input[0] === tensor) products.add(node);
+        else if (weightOps.has(node.opType)) pending.push(...node.output);
+        else this.#fail(`${describeNode(node)} is between ${describeNode(this.#core)} and the product with the values`);
+      }
+    }
+    const [product] = products;
+    if (!product || products.size > 1) {
+      this.#fail(`the result of ${describeNode(this.#core)} is multiplied with ${products.size} tensors, not 1`);
+    }
+    return product;
+  }
+
+  /** Back from an operand of the attention to the one projection, and the one cache input, that it comes from. */
+  #trace(
+    what: string,
+    starts: readonly string[],
+    cached: boolean,
+  ): { projection: Projection; past: string | undefined } {
+    const { graph } = this.#flow;
+    const projections = new Map<string, Projection>();
+    const past = new Set<string>();
+    const seen = new Set<string>();
+    const pending = [...starts];
+    for (let tensor = pending.pop(); tensor !== undefined; tensor = pending.pop()) {
+      if (seen.has(tensor)) continue;
+      seen.add(tensor);
+      const projection = this.#flow.projection(tensor);
+      const node = graph.producer(tensor);
+      if (projection) projections.set(tensor, projection);
+      else if (!node) past.add(tensor);
+      else {
+        this.#checkLinear(node, what);
+        pending.push(...this.#flow.contentInputs(node));
+      }
+    }
+    const [projection] = projections.values();
+    if (!projection || projections.size > 1) {
+      const names = [...projections.keys()].map((name) => `"${name}"`).join(", ") || "none";
+      this.#fail(
+        `${describeNode(this.#core)}: its ${what} comes from ${projections.size} projections (${names}), not 1`,
+      );
+    }
+    if (past.size > (cached ? 1 : 0)) {
+      this.#fail(`${describeNode(this.#core)}: its ${what} reads the inputs ${[...past].join(", ")}`);
+    }
+    return { projection, past: [...past][0] };
+  }
+
+  /** Only operations that are linear in the activations may lie between a projection and the attention. */
+  #checkLinear(node: NodeProto, what: string): void {
+    const content = this.#flow.contentInputs(node);
+    const linear =
+      linearOps.has(node.opType) &&
+      !(node.opType === "Mul" && content.length > 1) &&
+      !(node.opType === "Div" && this.#flow.isContent(node.input[1]!));
+    if (!linear) {
+      this.#fail(
+        `${describeNode(node)} is between the projection and the ${what} of ${describeNode(this.#core)}, and is neither ` +
+          "rearranging, nor rope, nor scale",
+      );
+    }
+  }
+
+  /** Forward from the attention's result to the output projection, through rearranging only. */
+  #followResult(result: string): { context: string; outputProjection: NodeProto } {
+    const { graph } = this.#flow;
+    for (let tensor = result; ; ) {
+      const readers = graph.consumers(tensor).filter(({ opType }) => opType !== "Shape");
+      const node = readers[0];
+      if (!node || readers.length > 1) {
+        this.#fail(`the result of ${describeNode(this.#core)}, "${tensor}", is read by ${readers.length} nodes, not 1`);
+      }
+      if (node.input[0] === tensor && this.#flow.projection(node.output[0]!)) {
+        return { context: tensor, outputProjection: node };
+      }
+      if (!layoutOps.has(node.opType) || this.#flow.contentInputs(node).length !== 1) {
+        this.#fail(`${describeNode(node)} is between ${describeNode(this.#core)} and the output projection`);
+      }
+      tensor = node.output[0]!;
+    }
+  }
+}

@@ -1,0 +1,191 @@
+import { InferenceSession, Tensor } from "onnxruntime-node";
+import { ModelError, messageOf } from "../errors.ts";
+import type { ModelConfig } from "../types.ts";
+import { makeValueInfo } from "./build.ts";
+import { inlineTensor } from "./external.ts";
+import { decoderFeed, type RunShape } from "./feeds.ts";
+import type { Flow, Projection } from "./flow.ts";
+import { attribute } from "./graph.ts";
+import type { FoundAttention } from "./match.ts";
+import {
+  DataType,
+  GraphMessage,
+  ModelMessage,
+  type NodeProto,
+  type TensorProto,
+  type ValueInfoProto,
+} from "./messages.ts";
+import { encodeModel } from "./proto.ts";
+
+/** Everything that was fed and what came out, by tensor name. */
+export interface ProbeResult {
+  readonly inputs: ReadonlyMap<string, Float32Array>;
+  readonly outputs: ReadonlyMap<string, { readonly data: Float32Array; readonly dims: readonly number[] }>;
+}
+
+/**
+ * The attentions of a graph cut out of it: from projections, masks, positions and caches to the contexts that the output
+ * projections read, all layers in one ONNX Runtime session.
+ */
+export class AttentionProbe {
+  readonly #session: InferenceSession;
+  readonly #cuts: readonly Projection[];
+  readonly #values: readonly ValueInfoProto[];
+  readonly #config: ModelConfig;
+  /** Float constants that the cut-out graph holds, among them rope's frequencies. */
+  readonly constants: readonly TensorProto[];
+
+  private constructor(session: InferenceSession, cut: CutGraph, config: ModelConfig) {
+    this.#session = session;
+    this.#cuts = cut.projections;
+    this.#values = cut.values;
+    this.#config = config;
+    const inline = cut.nodes.flatMap((node) => attribute(node, "value")?.t ?? []);
+    this.constants = [...cut.initializers, ...inline];
+  }
+
+  /** Throws ModelError "unsupported_graph" when ONNX Runtime does not take the graph. */
+  static async create(flow: Flow, found: readonly FoundAttention[], config: ModelConfig): Promise<AttentionProbe> {
+    const cut = cutOut(flow, found);
+    const model = ModelMessage.create({
+      irVersion: flow.graph.model.irVersion,
+      opsetImport: flow.graph.model.opsetImport,
+      graph: GraphMessage.create({
+        name: "attention probe",
+        node: [...cut.nodes],
+        initializer: cut.initializers.map(inlineTensor),
+        input: [
+          ...cut.values,
+          ...cut.projections.map(({ tensor, width, rank }) =>
+            makeValueInfo(tensor, DataType.FLOAT, rank === 2 ? ["tokens", width] : [1, "tokens", width]),
+          ),
+        ],
+        output: found.map(({ context }) => makeValueInfo(context, DataType.FLOAT, [])),
+      }),
+    });
+    // Outputs without a shape: it is for the runtime to infer.
+    for (const output of model.graph!.output) output.type!.tensorType!.shape = null;
+    try {
+      const session = await InferenceSession.create(encodeModel(model), {
+        intraOpNumThreads: 1,
+        graphOptimizationLevel: "disabled",
+        logSeverityLevel: 3,
+      });
+      return new AttentionProbe(session, cut, config);
+    } catch (error) {
+      throw new ModelError("unsupported_graph", `ONNX Runtime does not take the attention: ${messageOf(error)}`);
+    }
+  }
+
+  /**
+   * Runs one probe on random activations (standard deviation 1.5, so that some positions stand out). With `shareCache`
+   * every layer gets the same cached keys and the same cached values, which long caches need to fit in memory.
+   */
+  async run({ tokens, past }: RunShape, shareCache: boolean): Promise<ProbeResult> {
+    const normal = normalGenerator(tokens * 65_537 + past);
+    const inputs = new Map<string, Float32Array>();
+    const feeds: Record<string, Tensor> = {};
+    const ids = Array.from({ length: tokens }, (_, i) => i % this.#config.vocabSize);
+    const shared: Float32Array[] = [];
+    for (const [index, value] of this.#values.entries()) {
+      feeds[value.name] = decoderFeed(value, { tokens, past }, this.#config, ids, (name, size) => {
+        // Keys and values alternate in every export; two buffers serve all layers.
+        const data = (shareCache && shared[index % 2]) || randomFloats(size, normal);
+        shared[index % 2] = data;
+        inputs.set(name, data);
+        return data;
+      });
+    }
+    for (const { tensor, width, rank } of this.#cuts) {
+      const data = randomFloats(tokens * width, normal);
+      inputs.set(tensor, data);
+      feeds[tensor] = new Tensor("float32", data, rank === 2 ? [tokens, width] : [1, tokens, width]);
+    }
+    let results: InferenceSession.ReturnType;
+    try {
+      results = await this.#session.run(feeds);
+    } catch (error) {
+      throw new ModelError(
+        "attention_unproven",
+        `attention cannot be proven: it fails on ${tokens} tokens behind ${past} cached ones: ${messageOf(error)}`,
+      );
+    }
+    const outputs = new Map(
+      Object.entries(results).map(([name, { data, dims }]) => [name, { data: data as Float32Array, dims }]),
+    );
+    return { inputs, outputs };
+  }
+
+  async close(): Promise<void> {
+    await this.#session.release();
+  }
+}
+
+interface CutGraph {
+  readonly nodes: readonly NodeProto[];
+  readonly initializers: readonly TensorProto[];
+  /** Inputs of the model that the attentions read. */
+  readonly values: readonly ValueInfoProto[];
+  /** Projections and embeddings where the graph was cut. */
+  readonly projections: readonly Projection[];
+}
+
+/** Everything between the attentions' contexts and the nearest projections, embeddings and model inputs. */
+function cutOut(flow: Flow, found: readonly FoundAttention[]): CutGraph {
+  const { graph } = flow;
+  const projections = new Map<string, Projection>();
+  const needed = new Set<string>();
+  const nodes = new Set<NodeProto>();
+  const pending = found.map(({ context }) => context);
+  for (let tensor = pending.pop(); tensor !== undefined; tensor = pending.pop()) {
+    if (tensor === "" || needed.has(tensor)) continue;
+    needed.add(tensor);
+    const projection = flow.projection(tensor) ?? flow.embedding(tensor);
+    const node = graph.producer(tensor);
+    if (projection) projections.set(tensor, projection);
+    else if (node) {
+      nodes.add(node);
+      pending.push(...node.input);
+    }
+  }
+  return {
+    nodes: graph.nodes.filter((node) => nodes.has(node)),
+    initializers: graph.proto.initializer.filter(({ name }) => needed.has(name)),
+    values: graph.proto.input.filter(({ name }) => needed.has(name)),
+    projections: [...projections.values()],
+  };
+}
+
+function randomFloats(size: number, normal: () => number): Float32Array {
+  const values = new Float32Array(size);
+  for (let i = 0; i < size; i++) values[i] = 1.5 * normal();
+  return values;
+}
+
+/** Reproducible normal deviates: Marsaglia's polar method over mulberry32. */
+function normalGenerator(seed: number): () => number {
+  let state = seed >>> 0;
+  let spare: number | undefined;
+  const uniform = () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 31 - 1;
+  };
+  return () => {
+    if (spare !== undefined) {
+      const value = spare;
+      spare = undefined;
+      return value;
+    }
+    for (;;) {
+      const u = uniform();
+      const v = uniform();
+      const square = u * u + v * v;
+      if (square === 0 || square >= 1) continue;
+      const factor = Math.sqrt((-2 * Math.log(square)) / square);
+      spare = v * factor;
+      return u * factor;
+    }
+  };
+}

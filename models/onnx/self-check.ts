@@ -1,0 +1,106 @@
+import { existsSync } from "node:fs";
+import { InferenceSession, type Tensor } from "onnxruntime-node";
+import { addonPath, loadAddon, runtimeLibraryPath } from "../../attention/binding.ts";
+import { defaultAttention } from "../../attention/defaults.ts";
+import { packStep } from "../../attention/pack.ts";
+import { ModelError } from "../errors.ts";
+import type { ModelConfig } from "../types.ts";
+import { decoderFeed } from "./feeds.ts";
+import type { ValueInfoProto } from "./messages.ts";
+
+/** Enough for two blocks of the cache and a decode step. */
+const PROMPT = 70;
+const BLOCK_SIZE = 64;
+
+/** Largest accepted |difference|, relative to the root mean square of the logits. */
+const TOLERANCE = 1e-2;
+
+/**
+ * Runs a prompt through the original graph and through the prepared one, the latter in two chunks and a decode step.
+ * @param inputs the original graph's inputs
+ * @returns the largest |difference| of logits; null where the native addon is not built
+ * @throws ModelError "unsupported_graph" when the two graphs are not the same model
+ */
+export async function selfCheck(
+  originalPath: string,
+  inputs: readonly ValueInfoProto[],
+  graphPath: string,
+  config: ModelConfig,
+): Promise<number | null> {
+  if (!existsSync(addonPath())) return null;
+  const length = Math.min(PROMPT, config.maxPositions);
+  const ids = Array.from({ length }, (_, i) => (i * 7919 + 13) % config.vocabSize);
+  const expected = await originalLogits(originalPath, inputs, ids, config);
+  const actual = await preparedLogits(graphPath, ids, config);
+  let worst = 0;
+  let squares = 0;
+  for (let i = 0; i < expected.length; i++) {
+    worst = Math.max(worst, Math.abs(expected[i]! - actual[i]!));
+    squares += expected[i]! ** 2;
+  }
+  const scale = Math.sqrt(squares / expected.length);
+  if (expected.length === actual.length && worst <= TOLERANCE * scale) return worst;
+  throw new ModelError(
+    "unsupported_graph",
+    `the prepared graph is not the same model: its logits differ by up to ${worst} from those of ${originalPath}, ` +
+      `whose root mean square is ${scale}`,
+  );
+}
+
+async function originalLogits(
+  path: string,
+  inputs: readonly ValueInfoProto[],
+  ids: readonly number[],
+  config: ModelConfig,
+): Promise<Float32Array> {
+  const session = await InferenceSession.create(path, { intraOpNumThreads: 1, logSeverityLevel: 3 });
+  try {
+    const shape = { tokens: ids.length, past: 0 };
+    const feeds = inputs.map((value) => [
+      value.name,
+      decoderFeed(value, shape, config, ids, (_, size) => new Float32Array(size)),
+    ]);
+    const results = await session.run(Object.fromEntries(feeds) as Record<string, Tensor>, ["logits"]);
+    return results.logits!.data as Float32Array;
+  } finally {
+    await session.release();
+  }
+}
+
+async function preparedLogits(graphPath: string, ids: readonly number[], config: ModelConfig): Promise<Float32Array> {
+  const addon = loadAddon();
+  const blocks = Math.ceil(ids.length / BLOCK_SIZE);
+  const { layers, kvHeads, headDim, vocabSize } = config;
+  const store = addon.createKvStore({ layers, kvHeads, headDim, blockSize: BLOCK_SIZE, blocks });
+  const session = await addon.loadSession({
+    libraryPath: runtimeLibraryPath(),
+    graphPath,
+    store,
+    vocabSize,
+    threads: 1,
+    spinning: false,
+  });
+  try {
+    const logits = new Float32Array(ids.length * vocabSize);
+    const starts = [0, Math.floor(ids.length / 2), ids.length - 1, ids.length];
+    for (const [index, start] of starts.slice(0, -1).entries()) {
+      const tokenIds = ids.slice(start, starts[index + 1]);
+      if (tokenIds.length === 0) continue;
+      const { input } = packStep([
+        {
+          tokenIds,
+          contextLength: start,
+          blockTable: Array.from({ length: blocks }, (_, block) => block),
+          attention: { ...defaultAttention(config), mode: "dense" },
+          denseUntil: ids.length,
+          logits: "all",
+        },
+      ]);
+      logits.set((await session.step(input)).logits, start * vocabSize);
+    }
+    return logits;
+  } finally {
+    session.close();
+    store.close();
+  }
+}
