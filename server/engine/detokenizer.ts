@@ -1,13 +1,15 @@
 import type { Tokenizer } from "./types.ts";
 
 const REPLACEMENT = "\ufffd";
-/** An unfinished character shows as at most three replacement characters: one for each byte that is there. */
-const MAX_UNFINISHED = 3;
-/** Prompt tokens that give the first new token its context; a character needs four at most. */
-const CONTEXT_TOKENS = 8;
+/** Tokens, or bytes, of a character at most. */
+const MAX_CHARACTER = 4;
+/** An unfinished character shows as at most one replacement character for each byte that is there. */
+const MAX_UNFINISHED = MAX_CHARACTER - 1;
+/** Prompt tokens that give the first new token its context: some whole characters before an unfinished one. */
+const CONTEXT_TOKENS = 16;
 /** How far back from the prompt's end they are looked for. */
 const CONTEXT_SEARCH = 64;
-/** A window of this many tokens without a whole character's end is cut to the half. */
+/** A window of this many tokens that never ends between characters holds broken UTF-8; it is cut to the half. */
 const MAX_WINDOW = 32;
 
 /** For each tokenizer, which of the tokens seen so far decode to nothing; all its detokenizers share it. */
@@ -27,14 +29,19 @@ export interface DetokenizerOptions {
  *
  * It decodes a short window of tokens and gives out what the last one added to it. The window begins with tokens that are
  * out already, since tokenizers treat the first token of a text differently (as in TGI and vLLM: prefix and read offset).
+ *
+ * One exception: where a tokenizer spells characters as runs of byte tokens and decodes a run with one broken character
+ * to nothing but replacement characters, whole characters that came before the broken one in its run stay.
  */
 export class Detokenizer {
   private readonly tokenizer: Tokenizer;
   private readonly options: { readonly skipSpecialTokens: boolean };
   private readonly invisible: Map<number, boolean>;
   private window: number[] = [];
-  /** Leading tokens of the window whose text is out in full. */
+  /** Leading tokens of the window that are out; they end between characters. */
   private read = 0;
+  /** What these decode to. */
+  private readText = "";
   /** Leading UTF-16 units of the window's text that are out. */
   private emitted = 0;
 
@@ -45,7 +52,8 @@ export class Detokenizer {
     this.invisible = cache.get(tokenizer) ?? new Map();
     cache.set(tokenizer, this.invisible);
     const tail = (options.promptIds ?? []).slice(-CONTEXT_SEARCH).filter((id) => !this.isInvisible(id));
-    for (const id of tail.slice(-CONTEXT_TOKENS)) this.push(id);
+    const context = tail.slice(-CONTEXT_TOKENS);
+    for (const id of context.slice(this.firstBoundary(context))) this.push(id);
   }
 
   /** The text that became certain with this token, often "" inside a character. Mutates. */
@@ -54,12 +62,18 @@ export class Detokenizer {
     if (this.isInvisible(tokenId)) return "";
     this.window.push(tokenId);
     const text = this.decode(this.window);
-    const unfinished = trailingReplacements(text);
-    const end = Math.max(this.emitted, text.length - unfinished);
+    const whole = !text.endsWith(REPLACEMENT);
+    const tooLong = this.window.length > MAX_WINDOW;
+    let end = text.length;
+    if (!whole) {
+      // A run of byte tokens that is broken so far may take what is out with it, until the next token makes it whole.
+      if (!tooLong) end = text.startsWith(this.readText) ? text.indexOf(REPLACEMENT, this.emitted) : 0;
+      else end -= trailingReplacements(text);
+    }
     const piece = text.slice(this.emitted, end);
-    this.emitted = end;
-    if (unfinished === 0) this.slide(this.read, 0);
-    else if (this.window.length > MAX_WINDOW) this.slide(this.window.length - MAX_WINDOW / 2, text.length - end);
+    this.emitted = Math.max(this.emitted, end);
+    if (whole) this.slide(this.read, 0);
+    else if (tooLong) this.slide(this.window.length - MAX_WINDOW / 2, text.length - this.emitted);
     return piece;
   }
 
@@ -74,8 +88,20 @@ export class Detokenizer {
   /** Drops the window's first tokens; the last `pending` units of its text are not out yet. */
   private slide(dropped: number, pending: number): void {
     this.window = this.window.slice(dropped);
-    this.emitted = this.decode(this.window).length - pending;
+    const text = this.decode(this.window);
+    this.emitted = text.length - pending;
     this.read = pending === 0 ? this.window.length : 0;
+    this.readText = pending === 0 ? text : "";
+  }
+
+  /** The first token of `ids` that begins a character, if one of the first few does; else 0. */
+  private firstBoundary(ids: readonly number[]): number {
+    for (let start = 0; start < Math.min(MAX_CHARACTER, ids.length); start++) {
+      for (let length = 1; length <= MAX_CHARACTER; length++) {
+        if (!this.decode(ids.slice(start, start + length)).includes(REPLACEMENT)) return start;
+      }
+    }
+    return 0;
   }
 
   /** Twice, because a text's first space may be dropped: a lone space token is not invisible. */
