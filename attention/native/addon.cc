@@ -1,0 +1,542 @@
+// What Node sees, and the only file that knows Node-API: NativeAddon in ../types.ts. Converts and checks what comes from
+// JavaScript, runs steps and loads off the main thread, and turns every C++ exception into a JavaScript one.
+#include <napi.h>
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "attention.h"
+#include "ort_runtime.h"
+#include "rope.h"
+#include "runtime_check.h"
+#include "session.h"
+#include "step_input.h"
+#include "worker_pool.h"
+
+namespace sparq {
+namespace {
+
+constexpr int32_t kMostThreads = 1024;
+
+// ---- Errors
+
+// Runs `function`; a C++ exception becomes a JavaScript one. std::invalid_argument is a RangeError.
+template <typename Function>
+auto guarded(Napi::Env env, Function function) -> decltype(function()) {
+  try {
+    return function();
+  } catch (const Napi::Error&) {
+    throw;
+  } catch (const std::invalid_argument& error) {
+    throw Napi::RangeError::New(env, error.what());
+  } catch (const std::bad_alloc&) {
+    throw Napi::Error::New(env, "not enough memory");
+  } catch (const std::exception& error) {
+    throw Napi::Error::New(env, error.what());
+  }
+}
+
+[[noreturn]] void typeError(Napi::Env env, const std::string& message) { throw Napi::TypeError::New(env, message); }
+
+// ---- Reading arguments: each throws a TypeError or RangeError that names the field
+
+Napi::Object objectOf(const Napi::Value& value, const char* what) {
+  if (!value.IsObject()) typeError(value.Env(), std::string(what) + " must be an object");
+  return value.As<Napi::Object>();
+}
+
+double numberOf(const Napi::Value& value, const std::string& field) {
+  if (!value.IsNumber()) typeError(value.Env(), field + " must be a number");
+  return value.As<Napi::Number>().DoubleValue();
+}
+
+int32_t integerOf(const Napi::Value& value, const std::string& field, int32_t low, int32_t high = INT32_MAX) {
+  const double number = numberOf(value, field);
+  if (number >= low && number <= high && number == std::floor(number)) return static_cast<int32_t>(number);
+  const std::string got = value.ToString().Utf8Value();
+  throw Napi::RangeError::New(value.Env(), field + " is " + got + ", must be an integer from " + std::to_string(low) + " to " +
+                                               std::to_string(high));
+}
+
+int32_t integerField(const Napi::Object& object, const char* field, int32_t low, int32_t high = INT32_MAX) {
+  return integerOf(object.Get(field), field, low, high);
+}
+
+float positiveField(const Napi::Object& object, const char* field) {
+  const auto number = static_cast<float>(numberOf(object.Get(field), field));
+  if (number > 0 && std::isfinite(number)) return number;
+  throw Napi::RangeError::New(object.Env(), std::string(field) + " is " + std::to_string(number) + ", must be above 0");
+}
+
+bool booleanField(const Napi::Object& object, const char* field) {
+  const Napi::Value value = object.Get(field);
+  if (!value.IsBoolean()) typeError(object.Env(), std::string(field) + " must be true or false");
+  return value.As<Napi::Boolean>().Value();
+}
+
+std::string stringField(const Napi::Object& object, const char* field) {
+  const Napi::Value value = object.Get(field);
+  if (!value.IsString()) typeError(object.Env(), std::string(field) + " must be a string");
+  return value.As<Napi::String>().Utf8Value();
+}
+
+// A copy, so that JavaScript may write to the array while a step runs.
+template <typename Array>
+std::vector<typename Array::value_type> arrayField(const Napi::Object& object, const char* field, napi_typedarray_type type,
+                                                   const char* typeName) {
+  const Napi::Value value = object.Get(field);
+  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != type) {
+    typeError(object.Env(), std::string(field) + " must be " + typeName);
+  }
+  const auto array = value.As<Array>();
+  return {array.Data(), array.Data() + array.ElementLength()};
+}
+
+struct Int32s : Napi::Int32Array {
+  using Napi::Int32Array::Int32Array;
+  using value_type = int32_t;
+};
+struct Float32s : Napi::Float32Array {
+  using Napi::Float32Array::Float32Array;
+  using value_type = float;
+};
+
+std::vector<int32_t> int32Field(const Napi::Object& object, const char* field) {
+  return arrayField<Int32s>(object, field, napi_int32_array, "an Int32Array");
+}
+
+std::vector<float> float32Field(const Napi::Object& object, const char* field) {
+  return arrayField<Float32s>(object, field, napi_float32_array, "a Float32Array");
+}
+
+Batch batchOf(const Napi::Object& input) {
+  return {.rowStarts = int32Field(input, "rowStarts"),
+          .contextLengths = int32Field(input, "contextLengths"),
+          .blockTables = int32Field(input, "blockTables"),
+          .blockTableStarts = int32Field(input, "blockTableStarts"),
+          .settings = int32Field(input, "settings")};
+}
+
+StepInput stepInputOf(const Napi::Object& input) {
+  return {.batch = batchOf(input), .tokenIds = int32Field(input, "tokenIds"), .logitRows = int32Field(input, "logitRows")};
+}
+
+// ---- Results
+
+Napi::Object trafficObject(Napi::Env env, const Traffic& traffic) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("scoreBytes", static_cast<double>(traffic.scoreBytes));
+  object.Set("gatherBytes", static_cast<double>(traffic.gatherBytes));
+  object.Set("denseBytes", static_cast<double>(traffic.denseBytes));
+  object.Set("denseEquivalentBytes", static_cast<double>(traffic.denseEquivalentBytes));
+  return object;
+}
+
+// Hands the memory over without a copy; it is freed when JavaScript drops the array.
+Napi::Float32Array float32Array(Napi::Env env, Floats data, size_t length) {
+  if (length == 0) return Napi::Float32Array::New(env, 0);
+  const auto buffer = Napi::ArrayBuffer::New(env, data.get(), length * sizeof(float), [](Napi::Env, void* data) {
+    FloatsDeleter()(static_cast<float*>(data));
+  });
+  data.release();
+  return Napi::Float32Array::New(env, length, buffer, 0);
+}
+
+// ---- Work off the main thread, as a promise
+
+class Job {
+ public:
+  virtual ~Job() = default;
+
+  // Takes the job over and gives its promise.
+  static Napi::Promise start(Napi::Env env, std::unique_ptr<Job> job, const char* name) {
+    napi_value promise = nullptr;
+    napi_value resource = Napi::String::New(env, name);
+    const bool queued = napi_create_promise(env, &job->deferred_, &promise) == napi_ok &&
+                        napi_create_async_work(env, nullptr, resource, execute, complete, job.get(), &job->work_) == napi_ok &&
+                        napi_queue_async_work(env, job->work_) == napi_ok;
+    if (!queued) throw Napi::Error::New(env, std::string(name) + ": Node takes no more work");
+    job->started();
+    job.release();
+    return {env, promise};
+  }
+
+ protected:
+  virtual void started() {}
+  virtual void run() = 0;                      // on another thread
+  virtual void ended() {}                      // on the main thread again, whatever came of it
+  virtual Napi::Value result(Napi::Env env) = 0;
+
+ private:
+  static void execute(napi_env, void* data) {
+    Job& job = *static_cast<Job*>(data);
+    try {
+      job.run();
+    } catch (...) {
+      job.failure_ = std::current_exception();
+    }
+  }
+
+  static void complete(napi_env rawEnv, napi_status, void* data) {
+    const std::unique_ptr<Job> job(static_cast<Job*>(data));
+    const Napi::Env env(rawEnv);
+    const Napi::HandleScope scope(env);
+    napi_delete_async_work(env, job->work_);
+    job->ended();
+    // When the environment is being torn down nothing below can reach JavaScript, and nobody waits for it.
+    try {
+      job->settle(env);
+    } catch (const Napi::Error& error) {
+      napi_reject_deferred(env, job->deferred_, error.Value());
+    }
+  }
+
+  void settle(Napi::Env env) {
+    const Napi::Value value = guarded(env, [&] {
+      if (failure_) std::rethrow_exception(failure_);
+      return result(env);
+    });
+    napi_resolve_deferred(env, deferred_, value);
+  }
+
+  napi_deferred deferred_ = nullptr;
+  napi_async_work work_ = nullptr;
+  std::exception_ptr failure_;
+};
+
+// A promise that is rejected with what `function` throws, or the one it returns.
+template <typename Function>
+Napi::Value rejecting(Napi::Env env, Function function) {
+  try {
+    return guarded(env, function);
+  } catch (const Napi::Error& error) {
+    const auto deferred = Napi::Promise::Deferred::New(env);
+    deferred.Reject(error.Value());
+    return deferred.Promise();
+  }
+}
+
+// ---- Objects
+
+// What the store's object, its sessions and running steps share. Used on the main thread but for *store.
+struct StoreState {
+  std::shared_ptr<KvStore> store;  // sessions hold it too: it outlives them
+  int runningSteps = 0;
+  bool closed = false;
+};
+
+struct SessionState {
+  std::unique_ptr<Session> session;
+  std::shared_ptr<StoreState> store;
+  bool running = false, closed = false;
+};
+
+// Per environment: the classes, and what the next object of a class is made of. A constructor that finds nothing was
+// called by someone else.
+struct Classes {
+  Napi::FunctionReference store, session;
+  std::shared_ptr<StoreState> newStore;
+  std::shared_ptr<SessionState> newSession;
+};
+
+Classes& classesOf(Napi::Env env) { return *env.GetInstanceData<Classes>(); }
+
+constexpr napi_type_tag kStoreTag = {0x5f6ad3b5c0de4a11, 0x9c51b7e2a3d84f06};
+
+class StoreObject : public Napi::ObjectWrap<StoreObject> {
+ public:
+  explicit StoreObject(const Napi::CallbackInfo& info)
+      : ObjectWrap(info), state_(std::move(classesOf(info.Env()).newStore)) {
+    if (!state_) typeError(info.Env(), "use createKvStore()");
+    info.This().As<Napi::Object>().TypeTag(&kStoreTag);
+  }
+
+  static Napi::Function define(Napi::Env env) {
+    return DefineClass(env, "KvStore",
+                       {InstanceAccessor<&StoreObject::bytes>("bytes"),
+                        InstanceAccessor<&StoreObject::bytesPerBlock>("bytesPerBlock"),
+                        InstanceMethod<&StoreObject::copyBlock>("copyBlock"), InstanceMethod<&StoreObject::close>("close")});
+  }
+
+  static Napi::Object make(Napi::Env env, std::shared_ptr<StoreState> state) {
+    Classes& classes = classesOf(env);
+    classes.newStore = std::move(state);
+    return classes.store.New({});
+  }
+
+  // The open store behind a value; throws for anything else.
+  static std::shared_ptr<StoreState> stateOf(const Napi::Value& value, const char* field) {
+    if (!value.IsObject() || !value.As<Napi::Object>().CheckTypeTag(&kStoreTag)) {
+      typeError(value.Env(), std::string(field) + " must be a KvStore made by createKvStore()");
+    }
+    const auto state = Unwrap(value.As<Napi::Object>())->state_;
+    requireOpen(value.Env(), *state);
+    return state;
+  }
+
+ private:
+  static void requireOpen(Napi::Env env, const StoreState& state) {
+    if (state.closed) throw Napi::Error::New(env, "the KV store is closed");
+  }
+
+  Napi::Value bytes(const Napi::CallbackInfo& info) {
+    requireOpen(info.Env(), *state_);
+    return Napi::Number::New(info.Env(), static_cast<double>(state_->store->bytes()));
+  }
+
+  Napi::Value bytesPerBlock(const Napi::CallbackInfo& info) {
+    requireOpen(info.Env(), *state_);
+    return Napi::Number::New(info.Env(), static_cast<double>(state_->store->bytesPerBlock()));
+  }
+
+  void copyBlock(const Napi::CallbackInfo& info) {
+    requireOpen(info.Env(), *state_);
+    if (state_->runningSteps > 0) throw Napi::Error::New(info.Env(), "copyBlock while a step runs on the store");
+    const int32_t last = state_->store->shape().blocks - 1;
+    const int32_t from = integerOf(info[0], "from", 0, last), to = integerOf(info[1], "to", 0, last);
+    if (from != to) guarded(info.Env(), [&] { state_->store->copyBlock(from, to); });
+  }
+
+  void close(const Napi::CallbackInfo&) {
+    state_->closed = true;
+    state_->store.reset();
+  }
+
+  std::shared_ptr<StoreState> state_;
+};
+
+class StepJob : public Job {
+ public:
+  StepJob(std::shared_ptr<SessionState> state, StepInput input) : state_(std::move(state)), input_(std::move(input)) {}
+
+ private:
+  void started() override {
+    state_->running = true;
+    state_->store->runningSteps++;
+  }
+
+  void run() override { output_ = state_->session->step(input_); }
+
+  void ended() override {
+    state_->running = false;
+    state_->store->runningSteps--;
+    if (state_->closed) state_->session.reset();
+  }
+
+  Napi::Value result(Napi::Env env) override {
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("logits", float32Array(env, std::move(output_.logits), output_.logitCount));
+    object.Set("traffic", trafficObject(env, output_.traffic));
+    object.Set("seconds", output_.seconds);
+    return object;
+  }
+
+  const std::shared_ptr<SessionState> state_;
+  const StepInput input_;
+  StepOutput output_;
+};
+
+class SessionObject : public Napi::ObjectWrap<SessionObject> {
+ public:
+  explicit SessionObject(const Napi::CallbackInfo& info)
+      : ObjectWrap(info), state_(std::move(classesOf(info.Env()).newSession)) {
+    if (!state_) typeError(info.Env(), "use loadSession()");
+    runtimeVersion_ = state_->session->runtimeVersion();
+    layers_ = state_->session->layers();
+  }
+
+  static Napi::Function define(Napi::Env env) {
+    return DefineClass(env, "Session",
+                       {InstanceAccessor<&SessionObject::runtimeVersion>("runtimeVersion"),
+                        InstanceAccessor<&SessionObject::layers>("layers"), InstanceMethod<&SessionObject::step>("step"),
+                        InstanceMethod<&SessionObject::close>("close")});
+  }
+
+  static Napi::Object make(Napi::Env env, std::shared_ptr<SessionState> state) {
+    Classes& classes = classesOf(env);
+    classes.newSession = std::move(state);
+    return classes.session.New({});
+  }
+
+ private:
+  Napi::Value runtimeVersion(const Napi::CallbackInfo& info) { return Napi::String::New(info.Env(), runtimeVersion_); }
+  Napi::Value layers(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), layers_); }
+
+  Napi::Value step(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    return rejecting(env, [&]() -> Napi::Value {
+      StepInput input = stepInputOf(objectOf(info[0], "the step"));
+      if (state_->closed) throw Napi::Error::New(env, "the session is closed");
+      if (state_->running) throw Napi::Error::New(env, "a step of this session is running; steps must not overlap");
+      checkStep(input, state_->session->store().shape(), state_->session->config().vocabSize);
+      return Job::start(env, std::make_unique<StepJob>(state_, std::move(input)), "sparq step");
+    });
+  }
+
+  // A running step ends first, and its promise is kept.
+  void close(const Napi::CallbackInfo&) {
+    state_->closed = true;
+    if (!state_->running) state_->session.reset();
+  }
+
+  std::shared_ptr<SessionState> state_;
+  std::string runtimeVersion_;
+  int layers_ = 0;
+};
+
+class LoadJob : public Job {
+ public:
+  explicit LoadJob(const Napi::Object& options)
+      : libraryPath_(stringField(options, "libraryPath")),
+        graphPath_(stringField(options, "graphPath")),
+        config_{.vocabSize = integerField(options, "vocabSize", 1),
+                .threads = integerField(options, "threads", 1, kMostThreads),
+                .spinning = booleanField(options, "spinning")},
+        store_(StoreObject::stateOf(options.Get("store"), "store")),
+        kvStore_(store_->store) {}
+
+ private:
+  void run() override {
+    const ort::Runtime& runtime = ort::Runtime::load(libraryPath_);
+    checkRuntime(runtime);
+    session_ = Session::fromFile(runtime, kvStore_, graphPath_, config_);
+  }
+
+  Napi::Value result(Napi::Env env) override {
+    return SessionObject::make(env, std::make_shared<SessionState>(SessionState{std::move(session_), store_}));
+  }
+
+  const std::string libraryPath_, graphPath_;
+  const SessionConfig config_;
+  const std::shared_ptr<StoreState> store_;
+  const std::shared_ptr<KvStore> kvStore_;
+  std::unique_ptr<Session> session_;
+};
+
+// ---- Functions
+
+Path pathOf(Napi::Env env, const Napi::Value& value) {
+  std::string names;
+  for (const Path path : availablePaths()) {
+    if (value.IsString() && value.As<Napi::String>().Utf8Value() == pathName(path)) return path;
+    names += (names.empty() ? "" : ", ") + std::string(pathName(path));
+  }
+  typeError(env, "path must be one of " + names);
+}
+
+Napi::Value availablePathNames(const Napi::CallbackInfo& info) {
+  const std::vector<Path> paths = availablePaths();
+  Napi::Array names = Napi::Array::New(info.Env(), paths.size());
+  for (uint32_t i = 0; i < paths.size(); i++) names[i] = Napi::String::New(info.Env(), pathName(paths[i]));
+  return names;
+}
+
+Napi::Value defaultPathName(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] { return Napi::String::New(info.Env(), pathName(defaultPath())); });
+}
+
+Napi::Value createKvStore(const Napi::CallbackInfo& info) {
+  const Napi::Object shape = objectOf(info[0], "the shape");
+  const StoreShape storeShape{.layers = integerField(shape, "layers", 1),
+                              .kvHeads = integerField(shape, "kvHeads", 1),
+                              .headDim = integerField(shape, "headDim", 1),
+                              .blockSize = integerField(shape, "blockSize", 1),
+                              .blocks = integerField(shape, "blocks", 1)};
+  return guarded(info.Env(), [&] {
+    auto store = std::make_shared<KvStore>(storeShape);
+    return StoreObject::make(info.Env(), std::make_shared<StoreState>(StoreState{std::move(store)}));
+  });
+}
+
+Napi::Value loadSession(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  return rejecting(env, [&]() -> Napi::Value {
+    return Job::start(env, std::make_unique<LoadJob>(objectOf(info[0], "the options")), "sparq load");
+  });
+}
+
+LayerParams layerParamsOf(const Napi::Object& input, const StoreShape& store) {
+  LayerParams params{.layer = integerField(input, "layer", 0, store.layers - 1),
+                     .heads = integerField(input, "heads", 1, INT32_MAX / store.headDim),
+                     .kvHeads = integerField(input, "kvHeads", store.kvHeads, store.kvHeads),
+                     .headDim = integerField(input, "headDim", store.headDim, store.headDim),
+                     .scale = positiveField(input, "scale"),
+                     .window = integerField(input, "window", 0),
+                     .rotaryDim = integerField(input, "rotaryDim", 0, store.headDim),
+                     .interleaved = booleanField(input, "interleaved")};
+  if (params.heads % params.kvHeads != 0) throw std::invalid_argument("heads must be a multiple of kvHeads");
+  if (params.rotaryDim % 2 != 0) throw std::invalid_argument("rotaryDim must be even");
+  return params;
+}
+
+void requireLength(const char* field, size_t length, size_t expected) {
+  if (length == expected) return;
+  throw std::invalid_argument(std::string(field) + " has " + std::to_string(length) + " values, must have " +
+                              std::to_string(expected));
+}
+
+// attend(store, path, threads, input), on this thread.
+Napi::Value attend(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  return guarded(env, [&]() -> Napi::Value {
+    const auto state = StoreObject::stateOf(info[0], "store");
+    const Path path = pathOf(env, info[1]);
+    const int32_t threads = integerOf(info[2], "threads", 1, kMostThreads);
+    const Napi::Object input = objectOf(info[3], "the input");
+    // Getters of the input may run anything, closing the store included.
+    const std::shared_ptr<KvStore> store = state->store;
+    const LayerParams params = layerParamsOf(input, store->shape());
+
+    const std::vector<float> qkv = float32Field(input, "qkv");
+    const Batch batch = batchOf(input);
+    const int64_t width = (int64_t(params.heads) + 2 * int64_t(params.kvHeads)) * params.headDim;
+    checkBatch(batch, batch.rowStarts.empty() ? 0 : batch.rowStarts.back(), store->shape());
+    const std::vector<Sequence> sequences = batch.sequences();
+    const int32_t rows = batch.rowCount();
+    requireLength("qkv", qkv.size(), static_cast<size_t>(rows * width));
+
+    std::vector<float> cosSin;
+    if (params.rotaryDim > 0) {
+      const std::vector<float> frequencies = float32Field(input, "inverseFrequencies");
+      requireLength("inverseFrequencies", frequencies.size(), params.rotaryDim / 2);
+      fillCosSin(positionsOf(sequences, rows), frequencies, positiveField(input, "ropeScale"), cosSin);
+    }
+    const ptrdiff_t headDim = params.headDim, kOffset = params.heads * headDim, vOffset = kOffset + params.kvHeads * headDim;
+    const auto projection = [&](ptrdiff_t offset) { return Projection{qkv.data(), width, offset, headDim}; };
+    const Step step{sequences.data(), static_cast<int32_t>(sequences.size()), rows, cosSin.empty() ? nullptr : cosSin.data()};
+    const size_t outLength = size_t(rows) * params.heads * params.headDim;
+    Floats out = allocateFloats(outLength);
+    Traffic traffic;
+    if (state->runningSteps > 0) throw std::runtime_error("attend while a step runs on the store");
+    WorkerPool pool(threads);
+    attendLayer(path, *store, params, step, projection(0), projection(kOffset), projection(vOffset), out.get(), pool.pool(),
+                &traffic);
+
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("out", float32Array(env, std::move(out), outLength));
+    object.Set("traffic", trafficObject(env, traffic));
+    return object;
+  });
+}
+
+Napi::Object initialize(Napi::Env env, Napi::Object exports) {
+  auto classes = std::make_unique<Classes>();
+  classes->store = Napi::Persistent(StoreObject::define(env));
+  classes->session = Napi::Persistent(SessionObject::define(env));
+  env.SetInstanceData(classes.release());
+  exports.Set("availablePaths", Napi::Function::New<availablePathNames>(env, "availablePaths"));
+  exports.Set("defaultPath", Napi::Function::New<defaultPathName>(env, "defaultPath"));
+  exports.Set("createKvStore", Napi::Function::New<createKvStore>(env, "createKvStore"));
+  exports.Set("loadSession", Napi::Function::New<loadSession>(env, "loadSession"));
+  exports.Set("attend", Napi::Function::New<attend>(env, "attend"));
+  return exports;
+}
+
+}  // namespace
+}  // namespace sparq
+
+Napi::Object initializeAddon(Napi::Env env, Napi::Object exports) { return sparq::initialize(env, exports); }
+NODE_API_MODULE(sparq, initializeAddon)

@@ -1,0 +1,67 @@
+// A decoder's graph in ONNX Runtime, run one ragged step at a time.
+#pragma once
+#include <memory>
+#include <string>
+
+#include "attention.h"
+#include "ort_ops.h"
+#include "ort_runtime.h"
+#include "step_input.h"
+
+namespace sparq {
+
+struct SessionConfig {
+  int32_t vocabSize;
+  int32_t threads;  // >= 1
+  bool spinning;    // idle pool threads spin between operators
+};
+
+// Memory for `size` floats that nobody has zeroed; throws std::bad_alloc.
+struct FloatsDeleter {
+  void operator()(float* data) const;
+};
+using Floats = std::unique_ptr<float[], FloatsDeleter>;
+Floats allocateFloats(size_t size);
+
+struct StepOutput {
+  Floats logits;  // [R][vocabSize]
+  size_t logitCount = 0;
+  Traffic traffic;
+  double seconds = 0;  // wall time of the step
+};
+
+class Session {
+ public:
+  // The graph's contract: inputs input_ids int64 [1, T] and logit_rows int64 [R]; output logits float [1, R, vocabSize];
+  // PagedAttention nodes for every layer of the store. Throws std::runtime_error that names the file and what is wrong.
+  static std::unique_ptr<Session> fromFile(const ort::Runtime& runtime, std::shared_ptr<KvStore> store,
+                                           const std::string& graphPath, const SessionConfig& config);
+  static std::unique_ptr<Session> fromBytes(const ort::Runtime& runtime, std::shared_ptr<KvStore> store,
+                                            const std::string& graph, const SessionConfig& config);
+
+  // Appends the step's keys and values to the store and gives the logits asked for. Not to be called by two threads at
+  // once. Throws std::invalid_argument for an input that breaks its contract (nothing has been written then), ort::Error.
+  StepOutput step(const StepInput& input);
+
+  const KvStore& store() const { return *store_; }
+  const SessionConfig& config() const { return config_; }
+  const std::string& runtimeVersion() const { return runtimeVersion_; }
+  // Layers whose attention the graph has.
+  int layers() const { return static_cast<int>(context_.layers.size()); }
+
+ private:
+  Session(const ort::Runtime& runtime, std::shared_ptr<KvStore> store, const SessionConfig& config);
+  ort::SessionOptionsOwner makeOptions() const;
+  void checkGraph();
+
+  const std::shared_ptr<KvStore> store_;
+  const SessionConfig config_;
+  const std::string runtimeVersion_;
+  StepContext context_;
+  Operators operators_;
+  ort::MemoryInfoOwner memory_;
+  ort::SessionOwner session_;  // after what its operators use: released before it
+  ort::IoBindingOwner binding_;
+};
+
+}  // namespace sparq
