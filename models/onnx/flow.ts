@@ -23,6 +23,12 @@ export interface Projection {
   readonly rank: 2 | 3;
 }
 
+/** A lookup of token embeddings. */
+export interface Embedding extends Projection {
+  /** Token ids that have a row. */
+  readonly rows: number;
+}
+
 /** Their outputs depend on their inputs' shapes only. */
 const shapeOps = new Set(["Shape", "Size"]);
 const integerTypes: readonly number[] = [DataType.INT32, DataType.INT64];
@@ -35,22 +41,23 @@ export class Flow {
   readonly graph: Graph;
   readonly inputs: DecoderInputs;
   readonly #content = new Set<string>();
-  readonly #embeddings = new Map<string, Projection>();
+  readonly #embeddings = new Map<string, Embedding>();
+  readonly #fromIds = new Set<string>();
 
   /** Throws ModelError "unsupported_graph" for inputs that a decoder does not have. */
   constructor(graph: Graph) {
     this.graph = graph;
     this.inputs = classifyInputs(graph.proto.input);
-    const fromIds = new Set([this.inputs.ids.name]);
+    this.#fromIds.add(this.inputs.ids.name);
     for (const { name } of this.inputs.past) this.#content.add(name);
     for (const node of graph.nodes) {
       if (shapeOps.has(node.opType)) continue;
-      const embedding = this.#embeddingOf(node, fromIds);
+      const embedding = this.#embeddingOf(node);
       if (embedding) this.#embeddings.set(embedding.tensor, embedding);
       if (embedding || node.input.some((name) => this.#content.has(name))) {
         for (const name of node.output) this.#content.add(name);
-      } else if (node.input.some((name) => fromIds.has(name))) {
-        for (const name of node.output) fromIds.add(name);
+      } else if (node.input.some((name) => this.#fromIds.has(name))) {
+        for (const name of node.output) this.#fromIds.add(name);
       }
     }
   }
@@ -63,9 +70,18 @@ export class Flow {
     return [...new Set(node.input.filter((name) => this.#content.has(name)))];
   }
 
+  /** Whether a tensor that is no content depends on which tokens there are, not only on how many. */
+  dependsOnIds(tensor: string): boolean {
+    return this.#fromIds.has(tensor);
+  }
+
   /** The embedding lookup that makes this tensor, if one does. */
-  embedding(tensor: string): Projection | undefined {
+  embedding(tensor: string): Embedding | undefined {
     return this.#embeddings.get(tensor);
+  }
+
+  get embeddings(): Embedding[] {
+    return [...this.#embeddings.values()];
   }
 
   /** The projection that makes this tensor, directly or with a bias added behind it, if one does. */
@@ -99,11 +115,12 @@ export class Flow {
     return { tensor, width: shape[transposed ? 0 : 1]!, rank: node.opType === "Gemm" ? 2 : 3 };
   }
 
-  #embeddingOf(node: NodeProto, fromIds: ReadonlySet<string>): Projection | undefined {
+  #embeddingOf(node: NodeProto): Embedding | undefined {
     const [table = "", indices = ""] = node.input;
-    if (node.opType !== "Gather" || !fromIds.has(indices) || intAttribute(node, "axis", 0) !== 0) return undefined;
+    if (node.opType !== "Gather" || !this.#fromIds.has(indices) || intAttribute(node, "axis", 0) !== 0)
+      return undefined;
     const shape = this.graph.isConstant(table) ? this.graph.constantShape(table) : undefined;
-    return shape?.length === 2 ? { tensor: node.output[0]!, width: shape[1]!, rank: 3 } : undefined;
+    return shape?.length === 2 ? { tensor: node.output[0]!, width: shape[1]!, rank: 3, rows: shape[0]! } : undefined;
   }
 }
 

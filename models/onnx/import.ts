@@ -6,6 +6,7 @@ import type { ImportReport, LoadModelOptions, ModelConfig } from "../types.ts";
 import { allTensors } from "./external.ts";
 import { Flow } from "./flow.ts";
 import { describeNode, Graph } from "./graph.ts";
+import { findHead } from "./logit-rows.ts";
 import { findAttentions } from "./match.ts";
 import { readModel, writeModel } from "./proto.ts";
 import { proveAttentions } from "./prove.ts";
@@ -34,6 +35,7 @@ export async function importOnnx(
   const nodesBefore = graph.nodes.length;
   const originalInputs = [...graph.proto.input];
   const flow = new Flow(graph);
+  checkVocabulary(flow, config, path);
   const found = findAttentions(flow);
   if (found.length !== config.layers) {
     throw new ModelError(
@@ -66,4 +68,14 @@ export async function importOnnx(
     ...summariseWeights(graph),
     selfCheck: difference,
   };
+}
+
+function checkVocabulary(flow: Flow, config: ModelConfig, path: string): void {
+  const [embedding] = flow.embeddings;
+  const logits = findHead(flow).projection.width;
+  if (embedding && embedding.rows >= config.vocabSize && logits === config.vocabSize) return;
+  throw new ModelError(
+    "unsupported_config",
+    `config.json has vocab_size = ${config.vocabSize}; ${path} has ${embedding?.rows ?? "no"} token embeddings and ${logits} logits`,
+  );
 }

@@ -56,7 +56,11 @@ export function rowGatherPoint(flow: Flow): GatherPoint {
   }
 }
 
-function findHead(flow: Flow): { node: NodeProto; projection: Projection } {
+/**
+ * The projection that makes the logits, and its node.
+ * @throws ModelError "unsupported_graph" when there is none or the output "logits" is missing
+ */
+export function findHead(flow: Flow): { node: NodeProto; projection: Projection } {
   const { graph } = flow;
   const outputs = graph.proto.output.map(({ name }) => name);
   if (!outputs.includes("logits")) {

@@ -5,7 +5,7 @@ import { makeValueInfo } from "./build.ts";
 import { inlineTensor } from "./external.ts";
 import { decoderFeed, type RunShape } from "./feeds.ts";
 import type { Flow, Projection } from "./flow.ts";
-import { attribute } from "./graph.ts";
+import { attribute, describeNode } from "./graph.ts";
 import type { FoundAttention } from "./match.ts";
 import {
   DataType,
@@ -144,6 +144,12 @@ function cutOut(flow: Flow, found: readonly FoundAttention[]): CutGraph {
     const node = graph.producer(tensor);
     if (projection) projections.set(tensor, projection);
     else if (node) {
+      if (node.opType !== "Shape" && node.input.some((name) => flow.dependsOnIds(name))) {
+        throw new ModelError(
+          "attention_unproven",
+          `attention cannot be proven: ${describeNode(node)} makes it depend on token ids other than through the activations`,
+        );
+      }
       nodes.add(node);
       pending.push(...node.input);
     }

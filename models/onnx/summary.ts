@@ -36,7 +36,9 @@ export function summariseWeights(graph: Graph): WeightSummary {
     // Integers elsewhere are shapes, axes and the like, unless they are quantised weights of 8 bits.
     const small = tensor.dataType === DataType.INT8 || tensor.dataType === DataType.UINT8;
     const kind = floatNames.get(tensor.dataType) ?? (small ? dataTypeName(tensor.dataType).toLowerCase() : undefined);
-    if (kind && !packed.has(tensor.name)) count(kind, elementCount(tensor));
+    const elements = elementCount(tensor);
+    // Single numbers are epsilons and scales of the operators, and rope's frequencies are ours.
+    if (kind && elements > 1 && !packed.has(tensor.name) && !tensor.name.startsWith("sparq.")) count(kind, elements);
   }
   const parameters = [...kinds.values()].reduce((sum, elements) => sum + elements, 0);
   const main = [...kinds].filter(([, elements]) => elements >= parameters / 50).sort((a, b) => b[1] - a[1]);
