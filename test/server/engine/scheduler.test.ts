@@ -1,0 +1,340 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import type { AttentionSettings } from "../../../attention/types.ts";
+import { CacheManager, type CacheOptions } from "../../../kvcache/cache-manager.ts";
+import { checkInvariants } from "../../../kvcache/invariants.ts";
+import { Scheduler, type SchedulerSettings } from "../../../server/engine/scheduler.ts";
+import type { StepPlan } from "../../../server/engine/types.ts";
+
+const attention: AttentionSettings = {
+  mode: "sparq",
+  r: 8,
+  k: 16,
+  local: 4,
+  meanValue: true,
+  groupSum: "softmax",
+};
+
+const range = (length: number, from = 0) => Array.from({ length }, (_, i) => from + i);
+
+function setUp(cache: Partial<CacheOptions> = {}, settings: Partial<SchedulerSettings> = {}) {
+  const manager = new CacheManager({ blocks: 100, blockSize: 4, watermark: 0, ...cache });
+  const scheduler = new Scheduler(manager, { maxRows: 16, maxRunning: 4, ...settings });
+  const add = (id: string, promptIds: number[], maxNewTokens = 8) =>
+    scheduler.add({ id, promptIds, maxNewTokens, attention });
+  /** Commits a plan with token 7 for all who want one; `finished` end with it. */
+  const commit = (plan: StepPlan, finished: string[] = []) => {
+    const wanting = plan.sequences.filter(({ logits }) => logits === "last");
+    scheduler.commit(
+      wanting.map(({ requestId }) => ({ requestId, tokenId: 7, finished: finished.includes(requestId) })),
+    );
+  };
+  const step = (finished: string[] = []) => {
+    const plan = scheduler.plan()!;
+    commit(plan, finished);
+    return summary(plan);
+  };
+  return { manager, scheduler, add, commit, step };
+}
+
+/** "id rows@context", with "*" where logits are wanted. */
+const summary = (plan: StepPlan) =>
+  plan.sequences.map((s) => `${s.requestId} ${s.tokenIds.length}@${s.contextLength}${s.logits === "last" ? "*" : ""}`);
+
+describe("planning", () => {
+  test("runs a prompt in chunks, then token by token", () => {
+    const { add, step, scheduler } = setUp({}, { maxRows: 5, maxRunning: 2 });
+    add("a", range(12));
+    expect(step()).toEqual(["a 5@0"]);
+    expect(step()).toEqual(["a 5@5"]);
+    expect(step()).toEqual(["a 2@10*"]);
+    expect(step()).toEqual(["a 1@12*"]);
+    expect(step(["a"])).toEqual(["a 1@13*"]);
+    expect(scheduler.plan()).toBeNull();
+  });
+
+  test("describes sequences as plain data for the native step", () => {
+    const { add, step, scheduler } = setUp({}, { maxRows: 6 });
+    add("a", range(9, 20));
+    step();
+    const [sequence] = scheduler.plan()!.sequences;
+    expect(sequence).toEqual({
+      requestId: "a",
+      tokenIds: [26, 27, 28],
+      contextLength: 6,
+      blockTable: [0, 1, 2],
+      attention,
+      denseUntil: 9,
+      logits: "last",
+    });
+  });
+
+  test("decode rows come first, and every one of them in every step of another's long prefill", () => {
+    const { add, step } = setUp({}, { maxRows: 8, maxRunning: 4 });
+    add("a", range(3));
+    add("b", range(3, 50));
+    expect(step()).toEqual(["a 3@0*", "b 3@0*"]);
+    add("long", range(20, 100));
+    expect(step()).toEqual(["a 1@3*", "b 1@3*", "long 6@0"]);
+    expect(step()).toEqual(["a 1@4*", "b 1@4*", "long 6@6"]);
+    expect(step()).toEqual(["a 1@5*", "b 1@5*", "long 6@12"]);
+    expect(step()).toEqual(["a 1@6*", "b 1@6*", "long 2@18*"]);
+    expect(step()).toEqual(["a 1@7*", "b 1@7*", "long 1@20*"]);
+  });
+
+  test("several prompts share a step in order of arrival", () => {
+    const { add, step } = setUp({}, { maxRows: 10 });
+    add("a", range(4));
+    add("b", range(4, 50));
+    add("c", range(4, 90));
+    expect(step()).toEqual(["a 4@0*", "b 4@0*", "c 2@0"]);
+    expect(step()).toEqual(["a 1@4*", "b 1@4*", "c 2@2*"]);
+  });
+
+  test("runs no more sequences at once than allowed", () => {
+    const { add, step, scheduler } = setUp({}, { maxRunning: 2 });
+    for (const id of ["a", "b", "c"]) add(id, [1, 2]);
+    expect(step()).toEqual(["a 2@0*", "b 2@0*"]);
+    expect(scheduler.stats).toMatchObject({ running: 2, waiting: 1 });
+    expect(step(["a"])).toEqual(["a 1@2*", "b 1@2*"]);
+    expect(step()).toEqual(["b 1@3*", "c 2@0*"]);
+  });
+
+  test("alternates with commits", () => {
+    const { add, scheduler, commit } = setUp();
+    add("a", [1]);
+    const plan = scheduler.plan()!;
+    expect(() => scheduler.plan()).toThrow("before the last step's commit()");
+    expect(() => scheduler.commit([])).toThrow("the step brought no token for request a");
+    commit(plan);
+    expect(() => scheduler.commit([])).toThrow("without a step in flight");
+  });
+
+  test("refuses settings under which a sequence might never move", () => {
+    expect(() => setUp({}, { maxRows: 3, maxRunning: 4 })).toThrow(
+      "4 running sequences do not fit into steps of 3 rows",
+    );
+  });
+});
+
+describe("admission", () => {
+  test("refuses at once what could never run, with the numbers", () => {
+    const { add, scheduler } = setUp({ blocks: 3 });
+    expect(() => add("big", range(10), 4)).toThrow(
+      "the request may grow to 13 positions: needs 4 blocks of 4, the cache has 3",
+    );
+    expect(scheduler.plan()).toBeNull();
+    add("fits", range(10), 3); // its last token is never run: 12 positions
+    expect(() => add("fits", range(2), 1)).toThrow("request fits is running already");
+  });
+
+  test("is first come, first served: a small one does not overtake", () => {
+    const { add, step } = setUp({ blocks: 6 });
+    add("a", range(14), 2);
+    add("big", range(12, 50), 2);
+    add("small", [1], 2);
+    expect(step()).toEqual(["a 14@0*"]);
+    expect(step(["a"])).toEqual(["a 1@14*"]);
+    expect(step()).toEqual(["big 12@0*", "small 1@0*"]);
+  });
+
+  test("leaves the watermark to those who run, but not to an empty house", () => {
+    const { add, step } = setUp({ blocks: 4, watermark: 2 });
+    add("a", range(8), 2);
+    add("b", range(5, 50), 2);
+    expect(step()).toEqual(["a 8@0*"]); // b would leave no block
+    expect(step(["a"])).toEqual(["a 1@8*"]);
+    expect(step()).toEqual(["b 5@0*"]);
+  });
+});
+
+describe("preemption", () => {
+  test("takes the latest comer's blocks, and computes its prompt and tokens again later", () => {
+    const { add, scheduler, commit, step } = setUp({ blocks: 4, prefixCaching: false });
+    add("a", range(7), 8);
+    add("b", range(7, 50), 8);
+    step(); // both prompts: two blocks each
+    step(); // both blocks full
+    const plan = scheduler.plan()!;
+    expect(plan.preempted).toEqual(["b"]);
+    expect(summary(plan)).toEqual(["a 1@8*"]);
+    commit(plan);
+    expect(scheduler.stats).toMatchObject({ running: 1, waiting: 1, preemptions: 1 });
+    expect(step(["a"])).toEqual(["a 1@9*"]);
+    const again = scheduler.plan()!;
+    expect(again.preempted).toEqual([]);
+    expect(again.sequences).toMatchObject([
+      { requestId: "b", tokenIds: [...range(7, 50), 7, 7], contextLength: 0, denseUntil: 7, logits: "last" },
+    ]);
+  });
+
+  test("a preempted request stands before those who came after it", () => {
+    const { add, step, scheduler, commit } = setUp({ blocks: 4, prefixCaching: false });
+    add("a", range(7), 8);
+    add("b", range(7, 50), 8);
+    step();
+    step();
+    add("c", [1], 2);
+    const plan = scheduler.plan()!;
+    expect(plan.preempted).toEqual(["b"]);
+    commit(plan, ["a"]);
+    expect(step()).toEqual(["b 9@0*", "c 1@0*"]);
+  });
+
+  test("may fall on the very request that asks", () => {
+    const { add, step, scheduler } = setUp({ blocks: 5, prefixCaching: false });
+    add("a", range(11), 4);
+    add("b", range(7, 50), 6);
+    expect(step()).toEqual(["a 11@0*", "b 5@0"]);
+    expect(step()).toEqual(["a 1@11*", "b 2@5*"]);
+    step(["a"]);
+    expect(scheduler.stats).toMatchObject({ running: 0, waiting: 1, preemptions: 1 });
+    expect(step()).toEqual(["b 8@0*"]);
+  });
+
+  test("costs no recompute of prompt blocks that stay cached", () => {
+    const { add, step, scheduler, commit } = setUp({ blocks: 5 });
+    add("a", range(7), 8);
+    add("b", range(8, 50), 8);
+    step();
+    step(); // b begins a third block
+    const plan = scheduler.plan()!;
+    expect(plan.preempted).toEqual(["b"]); // a takes the one of b's blocks that holds no whole prompt block
+    commit(plan, ["a"]);
+    expect(step()).toEqual(["b 2@8*"]);
+    expect(scheduler.get("b")).toMatchObject({ preemptions: 1, cachedTokens: 0 });
+  });
+});
+
+describe("prefix sharing", () => {
+  test("skips what is cached, but computes the last prompt token", () => {
+    const { add, step, scheduler } = setUp();
+    add("a", range(8));
+    step();
+    step(["a"]);
+    add("same", range(8));
+    expect(step()).toEqual(["same 4@4*"]);
+    expect(scheduler.get("same")).toMatchObject({ cachedTokens: 4 });
+    expect(scheduler.stats).toMatchObject({ promptTokens: 16, cachedPromptTokens: 4 });
+  });
+
+  test("a request that runs beside its twin catches up instead of computing the same", () => {
+    const { add, step } = setUp({}, { maxRows: 10 });
+    add("a", range(18));
+    add("b", [...range(16), 99, 98, 97]);
+    expect(step()).toEqual(["a 10@0"]);
+    expect(step()).toEqual(["a 8@10*", "b 2@8"]); // admitted with two blocks of a
+    expect(step()).toEqual(["a 1@18*", "b 3@16*"]); // the rest of a's prompt was done meanwhile
+  });
+
+  test("never offers a failed step's blocks", () => {
+    const { add, scheduler, step } = setUp();
+    add("a", range(8));
+    scheduler.plan();
+    scheduler.abort("a");
+    scheduler.commit([]);
+    add("b", range(8));
+    expect(step()).toEqual(["b 8@0*"]);
+  });
+});
+
+describe("abort", () => {
+  test("frees blocks at once, waiting, running or in flight", () => {
+    const { add, scheduler, step, manager, commit } = setUp({ blocks: 4 }, { maxRunning: 1 });
+    add("a", range(6));
+    add("b", range(6, 50));
+    const plan = scheduler.plan()!;
+    expect(scheduler.abort("b")).toBe(true);
+    expect(scheduler.abort("a")).toBe(true);
+    expect(scheduler.abort("a")).toBe(false);
+    expect(manager.counts).toEqual({ total: 4, free: 4, cached: 0, owned: 0 });
+    commit(plan); // tokens of the dead are ignored
+    expect(scheduler.plan()).toBeNull();
+    add("a", range(3));
+    expect(step()).toEqual(["a 3@0*"]);
+  });
+
+  test("a new request under an aborted one's id has nothing of its step", () => {
+    const { add, scheduler, commit, step } = setUp();
+    add("a", range(3));
+    const plan = scheduler.plan()!;
+    scheduler.abort("a");
+    add("a", range(2, 50));
+    commit(plan);
+    expect(step()).toEqual(["a 2@0*"]);
+  });
+});
+
+describe("under any load", () => {
+  const request = fc.record({
+    prompt: fc.integer({ min: 1, max: 16 }),
+    family: fc.integer({ min: 0, max: 2 }),
+    maxNewTokens: fc.integer({ min: 1, max: 30 }),
+    /** Step before which it comes. */
+    arrival: fc.integer({ min: 0, max: 25 }),
+    /** Steps after which it is aborted. */
+    patience: fc.option(fc.integer({ min: 0, max: 15 }), { freq: 5 }),
+  });
+  const load = fc.record({
+    requests: fc.array(request, { minLength: 1, maxLength: 12 }),
+    spareBlocks: fc.integer({ min: 0, max: 6 }),
+    watermark: fc.integer({ min: 0, max: 3 }),
+    maxRunning: fc.integer({ min: 1, max: 5 }),
+    spareRows: fc.integer({ min: 0, max: 20 }),
+  });
+
+  test("everyone finishes, the oldest moves in every step, nobody overtakes, and no block is lost", () => {
+    let preemptions = 0;
+    fc.assert(
+      fc.property(load, ({ requests, spareBlocks, watermark, maxRunning, spareRows }) => {
+        const largest = Math.max(...requests.map((r) => Math.ceil((r.prompt + r.maxNewTokens - 1) / 4)));
+        const manager = new CacheManager({ blocks: largest + spareBlocks, blockSize: 4, watermark });
+        const scheduler = new Scheduler(manager, { maxRows: maxRunning + spareRows, maxRunning });
+        const order: string[] = []; // live requests by arrival
+        const started: string[] = [];
+        const left = new Map(requests.map((r, i) => [`r${i}`, r.maxNewTokens]));
+        const bound = requests.reduce((sum, r) => sum + r.prompt + r.maxNewTokens, 25);
+        for (let now = 0; left.size > 0; now++) {
+          expect(now).toBeLessThanOrEqual(bound);
+          for (const [i, r] of requests.entries()) {
+            const id = `r${i}`;
+            if (r.arrival === now) {
+              scheduler.add({ id, promptIds: range(r.prompt, r.family), maxNewTokens: r.maxNewTokens, attention });
+              order.push(id);
+            }
+            if (r.patience !== null && r.arrival + r.patience === now && scheduler.abort(id)) {
+              order.splice(order.indexOf(id), 1);
+              left.delete(id);
+            }
+          }
+          const plan = scheduler.plan();
+          expect(plan === null).toBe(order.length === 0);
+          if (plan === null) continue;
+          const planned = plan.sequences.map(({ requestId }) => requestId);
+          expect(planned).toContain(order[0]);
+          for (const id of planned) if (!started.includes(id)) started.push(id);
+          const rows = plan.sequences.reduce((sum, { tokenIds }) => sum + tokenIds.length, 0);
+          expect(rows).toBeLessThanOrEqual(maxRunning + spareRows);
+          const results = plan.sequences
+            .filter(({ logits }) => logits === "last")
+            .map(({ requestId }) => ({ requestId, tokenId: now, finished: left.get(requestId) === 1 }));
+          scheduler.commit(results);
+          for (const { requestId, finished } of results) {
+            left.set(requestId, left.get(requestId)! - 1);
+            if (!finished) continue;
+            left.delete(requestId);
+            order.splice(order.indexOf(requestId), 1);
+          }
+          expect(checkInvariants(manager.snapshot())).toEqual([]);
+        }
+        const arrivals = started.map((id) => requests[Number(id.slice(1))]!.arrival);
+        expect([...arrivals].sort((a, b) => a - b)).toEqual(arrivals);
+        const { total, free, cached } = manager.counts;
+        expect(free + cached).toBe(total);
+        preemptions += scheduler.stats.preemptions;
+      }),
+      { seed: 13, numRuns: 400 },
+    );
+    expect(preemptions).toBeGreaterThan(80); // the loads do press
+  });
+});

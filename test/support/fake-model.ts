@@ -1,0 +1,144 @@
+import { setImmediate as eventLoopTurn } from "node:timers/promises";
+import type { AttentionSettings, StepSequence } from "../../attention/types.ts";
+import type { RunnerOutput, StepRunner } from "../../server/engine/engine.ts";
+import { RandomStream } from "../../server/engine/random.ts";
+import { Sampler } from "../../server/engine/sampler.ts";
+import type { GenerateRequest } from "../../server/engine/types.ts";
+
+/** A hash of two 32-bit words, well mixed (murmur3's finalizer). */
+function mix(a: number, b: number): number {
+  let h = Math.imul(a ^ 0x9e3779b9, 0x85ebca6b) ^ Math.imul(b + 0x7f4a7c15, 0xc2b2ae35);
+  h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);
+  h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35);
+  return (h ^ (h >>> 16)) >>> 0;
+}
+
+function hashSettings(settings: AttentionSettings): number {
+  return [...JSON.stringify(settings)].reduce((hash, letter) => mix(hash, letter.charCodeAt(0)), 0);
+}
+
+/**
+ * What a position leaves in the cache: a hash of its token, its place, and all that it attended to; of its settings too
+ * unless it belongs to the prompt. `history` is the fold of the entries before it.
+ */
+function entryOf(
+  history: number,
+  token: number,
+  position: number,
+  denseUntil: number,
+  settings: AttentionSettings,
+): number {
+  return mix(mix(mix(history, token), position), position < denseUntil ? 0 : hashSettings(settings));
+}
+
+function logitsOf(history: number, vocabSize: number): Float32Array {
+  return Float32Array.from({ length: vocabSize }, (_, id) => (mix(history, id) / 2 ** 32) * 8);
+}
+
+export interface FakeRunnerOptions {
+  readonly vocabSize: number;
+  readonly blocks: number;
+  readonly blockSize: number;
+  /** Called before each step; what it throws fails the step. */
+  readonly beforeStep?: (sequences: readonly StepSequence[], step: number) => void | Promise<void>;
+}
+
+/**
+ * A model whose logits hash everything that its block tables lead to: a wrong, stale or lost block changes the tokens.
+ * It also refuses steps that break the contract: tables that do not fit, blocks written by one request and seen by
+ * another, positions read before they were written.
+ */
+export class FakeRunner implements StepRunner {
+  readonly steps: (readonly StepSequence[])[] = [];
+  closed = false;
+  private readonly options: FakeRunnerOptions;
+  private readonly store: Uint32Array;
+  private readonly written: Uint8Array;
+  private running = false;
+
+  constructor(options: FakeRunnerOptions) {
+    this.options = options;
+    this.store = new Uint32Array(options.blocks * options.blockSize);
+    this.written = new Uint8Array(this.store.length);
+  }
+
+  async step(sequences: readonly StepSequence[]): Promise<RunnerOutput> {
+    if (this.running) throw new Error("a step is running already");
+    if (this.closed) throw new Error("a step after close");
+    this.running = true;
+    this.steps.push(sequences);
+    try {
+      await this.options.beforeStep?.(sequences, this.steps.length - 1);
+      await eventLoopTurn();
+      this.checkOwnership(sequences);
+      // Last sequence first: what a step writes must not matter to the step's other sequences.
+      const logits = sequences.toReversed().map((sequence) => this.run(sequence));
+      const traffic = { scoreBytes: 1, gatherBytes: 2, denseBytes: 3, denseEquivalentBytes: 4 };
+      return { logits: logits.reverse(), traffic };
+    } finally {
+      this.running = false;
+    }
+  }
+
+  close(): void {
+    if (this.running) throw new Error("closed while a step runs");
+    this.closed = true;
+  }
+
+  private run({ tokenIds, contextLength, blockTable, attention, denseUntil, logits }: StepSequence): Float32Array {
+    const { blockSize, blocks, vocabSize } = this.options;
+    if (tokenIds.length === 0) throw new Error("a sequence without rows");
+    const length = contextLength + tokenIds.length;
+    if (blockTable.length !== Math.ceil(length / blockSize)) {
+      throw new Error(`a table of ${blockTable.length} blocks for ${length} positions`);
+    }
+    const slotOf = (position: number) => {
+      const block = blockTable[Math.floor(position / blockSize)]!;
+      if (!(block >= 0 && block < blocks)) throw new Error(`block ${block} is outside the store`);
+      return block * blockSize + (position % blockSize);
+    };
+    let history = 0;
+    for (let position = 0; position < length; position++) {
+      const slot = slotOf(position);
+      if (position >= contextLength) {
+        const token = tokenIds[position - contextLength]!;
+        this.store[slot] = entryOf(history, token, position, denseUntil, attention);
+        this.written[slot] = 1;
+      } else if (this.written[slot] === 0) throw new Error(`position ${position} is read but was never written`);
+      history = mix(history, this.store[slot]!);
+    }
+    return logits === "last" ? logitsOf(history, vocabSize) : new Float32Array();
+  }
+
+  /** A block that a sequence writes in must be in no other table of the step. */
+  private checkOwnership(sequences: readonly StepSequence[]): void {
+    const holders = new Map<number, number>();
+    for (const block of sequences.flatMap(({ blockTable }) => blockTable)) {
+      holders.set(block, (holders.get(block) ?? 0) + 1);
+    }
+    for (const { blockTable, contextLength } of sequences) {
+      for (const block of blockTable.slice(Math.floor(contextLength / this.options.blockSize))) {
+        if (holders.get(block)! > 1) throw new Error(`block ${block} is written by one sequence and seen by another`);
+      }
+    }
+  }
+}
+
+/** The tokens that a request gets when nothing else runs, computed without blocks, steps or chunks. */
+export function generateAlone(request: GenerateRequest, vocabSize: number, maxPositions: number): number[] {
+  const { promptIds, sampling, attention } = request;
+  const sampler = new Sampler(vocabSize);
+  const random = new RandomStream(sampling.seed);
+  const tokens = [...promptIds];
+  let history = 0;
+  const generated: number[] = [];
+  const limit = Math.min(sampling.maxTokens, maxPositions - promptIds.length);
+  for (let position = 0; generated.length < limit; position++) {
+    history = mix(history, entryOf(history, tokens[position]!, position, promptIds.length, attention));
+    if (position < promptIds.length - 1) continue;
+    const token = sampler.sample(logitsOf(history, vocabSize), sampling, random.uniform(generated.length));
+    tokens.push(token);
+    generated.push(token);
+  }
+  return generated;
+}
