@@ -1,0 +1,98 @@
+import type { ModelConfig } from "../models/types.ts";
+import { loadAddon, runtimeLibraryPath } from "./binding.ts";
+import { packStep } from "./pack.ts";
+import { defaultThreads } from "./threads.ts";
+import type { NativeKvStore, NativeSession, StepSequence, Traffic } from "./types.ts";
+
+/** Positions in a block of the store. */
+export const BLOCK_SIZE = 64;
+
+export interface OpenSessionOptions {
+  /** A canonical graph, see PreparedModel.graphPath. */
+  readonly graphPath: string;
+  readonly config: Pick<ModelConfig, "layers" | "kvHeads" | "headDim" | "vocabSize">;
+  /** Blocks of the KV store, of `blockSize` positions each. */
+  readonly blocks: number;
+  readonly blockSize?: number;
+  /** Default: SPARQ_THREADS or the container's allowance. */
+  readonly threads?: number;
+  /** Idle threads spin between a step's operators; default true. Set false when other work shares the cores. */
+  readonly spinning?: boolean;
+  /** Default: the library that onnxruntime-node ships. */
+  readonly libraryPath?: string;
+}
+
+export interface SequencesOutput {
+  /** For each sequence, in order, [rows asked for, vocabSize]; empty for "none". Views of one array, new for each step. */
+  readonly logits: readonly Float32Array[];
+  readonly traffic: Traffic;
+  /** Wall time inside the native call, seconds. */
+  readonly seconds: number;
+}
+
+/** A model that runs steps over its own paged store. */
+export interface Session {
+  readonly store: NativeKvStore;
+  readonly session: NativeSession;
+  readonly blocks: number;
+  readonly blockSize: number;
+  readonly threads: number;
+  /**
+   * Runs the sequences' new tokens. Rejects for a sequence that does not fit the store or the model, with the numbers, and
+   * when a step is running already; nothing has been written to the store then.
+   */
+  step(sequences: readonly StepSequence[]): Promise<SequencesOutput>;
+  /** Frees session and store, after the running step if there is one. Closing twice is fine. */
+  close(): void;
+}
+
+/** Loads a graph and makes its store. Throws, naming the file, for a graph that is missing, foreign or made for another shape. */
+export async function openSession(options: OpenSessionOptions): Promise<Session> {
+  const { graphPath, config, blocks, blockSize = BLOCK_SIZE, spinning = true } = options;
+  const { layers, kvHeads, headDim, vocabSize } = config;
+  const threads = options.threads ?? defaultThreads();
+  const libraryPath = options.libraryPath ?? runtimeLibraryPath();
+  const addon = loadAddon();
+  const store = addon.createKvStore({ layers, kvHeads, headDim, blockSize, blocks });
+  try {
+    const session = await addon.loadSession({ libraryPath, graphPath, store, vocabSize, threads, spinning });
+    return new OpenSession(store, session, { blocks, blockSize, threads, vocabSize });
+  } catch (error) {
+    store.close();
+    throw error;
+  }
+}
+
+class OpenSession implements Session {
+  readonly store: NativeKvStore;
+  readonly session: NativeSession;
+  readonly blocks: number;
+  readonly blockSize: number;
+  readonly threads: number;
+  private readonly vocabSize: number;
+
+  constructor(
+    store: NativeKvStore,
+    session: NativeSession,
+    sizes: { blocks: number; blockSize: number; threads: number; vocabSize: number },
+  ) {
+    this.store = store;
+    this.session = session;
+    this.blocks = sizes.blocks;
+    this.blockSize = sizes.blockSize;
+    this.threads = sizes.threads;
+    this.vocabSize = sizes.vocabSize;
+  }
+
+  async step(sequences: readonly StepSequence[]): Promise<SequencesOutput> {
+    const { input, logitRanges } = packStep(sequences);
+    const { logits, traffic, seconds } = await this.session.step(input);
+    const rowsOf = logitRanges.map(({ start, end }) => logits.subarray(start * this.vocabSize, end * this.vocabSize));
+    return { logits: rowsOf, traffic, seconds };
+  }
+
+  close(): void {
+    this.session.close();
+    this.store.close();
+  }
+}
