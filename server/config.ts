@@ -35,7 +35,21 @@ const serverOptionsSchema = modelOptionsSchema.extend({
   graceSeconds: integer(0, 3600).default(30),
 });
 
+const generateOptionsSchema = modelOptionsSchema.extend({
+  prompt: z.string(),
+  maxTokens: integer(0, 2 ** 31 - 1).default(128),
+  temperature: z.coerce
+    .number({ error: "must be a number of at least 0" })
+    .min(0, { error: "must be a number of at least 0" })
+    .default(0),
+  seed: integer(Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER).optional(),
+  dense: z.boolean().default(false),
+  chat: z.boolean().default(false),
+  json: z.boolean().default(false),
+});
+
 export type ModelOptions = z.output<typeof modelOptionsSchema>;
+export type GenerateOptions = z.output<typeof generateOptionsSchema>;
 export type ServerOptions = z.output<typeof serverOptionsSchema>;
 
 /** An option with a value that cannot be; `option` is its name in camel case. */
@@ -52,13 +66,13 @@ export class OptionError extends Error {
 }
 
 /** Checks options as they come from flags and variables, and fills in defaults. Throws OptionError for the first fault. */
-export function parseModelOptions(given: Readonly<Record<string, unknown>>): ModelOptions {
-  return parse(modelOptionsSchema, given);
-}
-
-/** As parseModelOptions, for a server. */
 export function parseServerOptions(given: Readonly<Record<string, unknown>>): ServerOptions {
   return parse(serverOptionsSchema, given);
+}
+
+/** As parseServerOptions, for one generation. */
+export function parseGenerateOptions(given: Readonly<Record<string, unknown>>): GenerateOptions {
+  return parse(generateOptionsSchema, given);
 }
 
 function parse<T extends z.ZodType>(schema: T, given: Readonly<Record<string, unknown>>): z.output<T> {

@@ -1,0 +1,96 @@
+import { Command, CommanderError } from "commander";
+import { version } from "../version.ts";
+import { type CliIo, processIo } from "./io.ts";
+import { addModelOptions, addOption, flagOf, variableOf } from "./options.ts";
+
+/** Exit codes: what was asked for makes no sense; it does, but it failed. */
+const USAGE = 2;
+const FAILURE = 1;
+
+/** Runs the command that `argv` (as in process.argv) asks for; returns the process's exit code. */
+export async function main(argv: readonly string[], io: CliIo = processIo()): Promise<number> {
+  let exitCode = 0;
+  const program = createProgram(io, (code) => {
+    exitCode = code;
+  });
+  try {
+    await program.parseAsync(argv);
+    return exitCode;
+  } catch (error) {
+    return report(error, io);
+  }
+}
+
+function createProgram(io: CliIo, exit: (code: number) => void): Command {
+  const program = new Command("sparq")
+    .description("An OpenAI-compatible LLM inference server for CPUs whose attention is SparQ")
+    .version(version, "-V, --version", "print the version")
+    .exitOverride()
+    .configureOutput({ writeOut: io.out, writeErr: io.err })
+    .showHelpAfterError("(--help shows what there is)");
+
+  // What a command needs is imported when it runs, so that --help costs nothing.
+  const serve = program
+    .command("serve")
+    .argument("[model]", "same as --model")
+    .description("serve a model over HTTP, with OpenAI's endpoints");
+  addOption(serve, "--host <address>", "address to listen on (default: 127.0.0.1)");
+  addOption(serve, "--port <n>", "port to listen on, 0 for a free one (default: 8000)");
+  addModelOptions(serve);
+  addOption(serve, "--attention <mode>", "dense or sparq, for requests that do not say (default: sparq)");
+  addOption(serve, "--max-running <n>", "sequences that run at the same time (default: 32)");
+  addOption(serve, "--max-body-mb <n>", "largest request body (default: 16)");
+  addOption(serve, "--ping-seconds <n>", "silence in a stream after which a comment is sent (default: 10)");
+  addOption(serve, "--grace-seconds <n>", "how long running requests may go on after SIGTERM (default: 30)");
+  addOption(serve, "--log-level <level>", "trace, debug, info, warn, error or silent (default: info)");
+  serve.action(async (model: string | undefined, options: Record<string, unknown>) => {
+    const { serve: run } = await import("./serve.ts");
+    exit(await run({ ...options, ...(model === undefined ? {} : { model }) }, io));
+  });
+
+  const generate = program.command("generate").description("continue a prompt, or answer it with --chat");
+  generate.requiredOption("--prompt <text>", "what to continue");
+  addModelOptions(generate);
+  generate.option("--max-tokens <n>", "new tokens at most (default: 128)");
+  generate.option("--temperature <t>", "0 takes the likeliest token each time (default: 0)");
+  generate.option("--seed <n>", "same seed, same text");
+  generate.option("--dense", "attend to everything");
+  generate.option("--chat", "send the prompt as a user's message through the model's chat template");
+  generate.option("--json", "print one JSON object with the text, usage, speed and memory traffic");
+  generate.action(async (options: Record<string, unknown>) => {
+    const given = ["r", "k", "local"].filter((name) => generate.getOptionValueSource(name) === "cli");
+    if (options.dense && given[0]) generate.error(`error: --dense does not go with ${flagOf(given[0])}`);
+    const { generate: run } = await import("./generate.ts");
+    exit(await run(options, io));
+  });
+
+  program
+    .command("inspect")
+    .argument("<model>", "a built-in or pulled model, a folder, an .onnx or a .gguf")
+    .description("print a model's architecture and sizes, and what its import did")
+    .option("--json", "print one JSON object")
+    .action(async (model: string, options: { json?: boolean }) => {
+      const { inspect: run } = await import("./inspect.ts");
+      exit(await run(model, options, io));
+    });
+  return program;
+}
+
+/** Says what went wrong; returns the exit code for it. */
+function report(error: unknown, io: CliIo): number {
+  // commander has written its own message, or the help that was asked for.
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : USAGE;
+  if (isOptionError(error)) {
+    const { option, given, message } = error;
+    io.err(`error: ${flagOf(option)} (or ${variableOf(option)}) ${message}, not '${given}'\n`);
+    return USAGE;
+  }
+  const { message, stack } = error instanceof Error ? error : new Error(String(error));
+  io.err(`error: ${process.env.SPARQ_DEBUG ? stack : message}\n`);
+  return FAILURE;
+}
+
+/** By name, since importing config.ts for its class would make every command wait for zod. */
+function isOptionError(error: unknown): error is Error & { option: string; given: unknown } {
+  return error instanceof Error && error.name === "OptionError";
+}

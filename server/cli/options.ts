@@ -1,0 +1,32 @@
+import { type Command, Option } from "commander";
+
+/** Adds an option that can also be set by SPARQ_ and its name in capitals. Values are checked when the command runs. */
+export function addOption(command: Command, flags: string, description: string): Command {
+  const option = new Option(flags, description);
+  return command.addOption(option.env(variableOf(option.attributeName())));
+}
+
+/** "kvCacheMb" is SPARQ_KV_CACHE_MB. */
+export function variableOf(name: string): string {
+  return `SPARQ_${name.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`;
+}
+
+/** "kvCacheMb" is --kv-cache-mb. */
+export function flagOf(name: string): string {
+  return `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+}
+
+/** What every command that runs a model takes; `config.ts` has the defaults and ranges. */
+export function addModelOptions(command: Command): Command {
+  addOption(
+    command,
+    "--model <name|path>",
+    "a built-in or pulled model, a folder, an .onnx or a .gguf (default: tiny-llama)",
+  );
+  addOption(command, "--threads <n>", "threads to compute with (default: what this container may use)");
+  addOption(command, "--kv-cache-mb <n>", "size of the KV cache (default: a quarter of the free memory, 8192 at most)");
+  addOption(command, "--max-context <n>", "longest sequence in tokens (default: what the model and the cache allow)");
+  addOption(command, "--r <n>", "SparQ: query components in the score pass (default: a quarter of the head size)");
+  addOption(command, "--k <n>", "SparQ: positions attended exactly (default: 256)");
+  return addOption(command, "--local <n>", "SparQ: most recent positions always kept (default: a quarter of k)");
+}

@@ -1,0 +1,100 @@
+import type { Logger } from "pino";
+import { loadAddon } from "../attention/binding.ts";
+import { defaultAttention } from "../attention/defaults.ts";
+import { BLOCK_SIZE, openSession } from "../attention/session.ts";
+import type { AttentionSettings } from "../attention/types.ts";
+import { loadModel } from "../models/load.ts";
+import type { ModelConfig } from "../models/types.ts";
+import { AttentionOverrideError, overrideAttention } from "./attention-settings.ts";
+import { type ModelOptions, OptionError } from "./config.ts";
+import { createEngine } from "./engine/engine.ts";
+import { defaultSchedulerSettings } from "./engine/scheduler.ts";
+import { sizeCache } from "./resources.ts";
+import type { Serving } from "./serving.ts";
+import { createTokenizer } from "./tokenizer.ts";
+
+/**
+ * Loads a model and makes an engine for it. Throws ModelError for a model that cannot be used, OptionError for attention
+ * settings that do not fit it, and Error for a cache that is too small.
+ */
+export async function loadServing(options: ModelOptions, log: Logger): Promise<Serving> {
+  const started = performance.now();
+  const model = await loadModel(options.model, { onProgress: progressTo(log) });
+  const { config } = model;
+  const attention = attentionOf(config, options);
+  const tokenizer = createTokenizer(model.tokenizer, config);
+  const { blocks, contextLength } = sizeCache({
+    bytesPerBlock: bytesPerBlock(config),
+    blockSize: BLOCK_SIZE,
+    contextLimit: Math.min(config.maxPositions, options.maxContext ?? config.maxPositions),
+    maxRunning: options.maxRunning,
+    megabytes: options.kvCacheMb,
+    freeBytes: process.availableMemory(),
+  });
+  const session = await openSession({
+    graphPath: model.graphPath,
+    config,
+    blocks,
+    ...(options.threads === undefined ? {} : { threads: options.threads }),
+  });
+  const { maxRunning } = options;
+  const engine = createEngine({
+    runner: session,
+    config,
+    tokenizer,
+    cache: { blocks, blockSize: BLOCK_SIZE },
+    maxPositions: contextLength,
+    scheduler: { maxRunning, maxRows: Math.max(maxRunning, defaultSchedulerSettings.maxRows) },
+  });
+  log.info(
+    {
+      model: model.name,
+      source: model.source,
+      contextLength,
+      cacheMb: Math.round(session.store.bytes / 2 ** 20),
+      threads: session.threads,
+      runtime: session.session.runtimeVersion,
+      attention,
+      seconds: (performance.now() - started) / 1000,
+    },
+    "model loaded",
+  );
+  return {
+    name: model.name,
+    source: model.source,
+    created: Math.floor(Date.now() / 1000),
+    tokenizer,
+    engine,
+    contextLength,
+    headDim: config.headDim,
+    attention,
+  };
+}
+
+/** The model's defaults with what the flags say. */
+function attentionOf(config: ModelConfig, { attention, r, k, local }: ModelOptions): AttentionSettings {
+  try {
+    return overrideAttention(defaultAttention(config), { mode: attention, r, k, local }, config.headDim);
+  } catch (error) {
+    if (!(error instanceof AttentionOverrideError)) throw error;
+    const given = { r, k, local }[error.field as "r" | "k" | "local"];
+    throw new OptionError(error.field, given, `does not fit: ${error.message}`);
+  }
+}
+
+/** The native side knows its layout: ask a store of one block. */
+function bytesPerBlock({ layers, kvHeads, headDim }: ModelConfig): number {
+  const store = loadAddon().createKvStore({ layers, kvHeads, headDim, blockSize: BLOCK_SIZE, blocks: 1 });
+  const bytes = store.bytesPerBlock;
+  store.close();
+  return bytes;
+}
+
+/** A line for each thing that the import begins; a prepared model has none. */
+function progressTo(log: Logger) {
+  let last = "";
+  return (_done: number, _total: number, what: string) => {
+    if (what !== last) log.info({ what }, "preparing the model");
+    last = what;
+  };
+}

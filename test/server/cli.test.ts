@@ -1,0 +1,66 @@
+import { afterEach, describe, expect, it, vi } from "vitest";
+import { runCli } from "../support/cli.ts";
+
+afterEach(() => {
+  vi.unstubAllEnvs();
+});
+
+describe("help", () => {
+  it.each([
+    [["--help"], /Usage: sparq .*serve.*generate.*inspect/s],
+    [["serve", "--help"], /--port <n>.*default: 8000.*env:\s+SPARQ_PORT/s],
+    [["generate", "--help"], /--prompt <text>.*--max-tokens <n>.*--json/s],
+    [["inspect", "--help"], /<model>|--json/],
+    [["help", "serve"], /--kv-cache-mb/],
+    [["--version"], /^\d+\.\d+\.\d+\n$/],
+  ])("%j", async (args, text) => {
+    const { exitCode, out, err } = await runCli(args);
+    expect({ exitCode, err }).toEqual({ exitCode: 0, err: "" });
+    expect(out).toMatch(text);
+  });
+});
+
+describe("what makes no sense", () => {
+  it.each<[string[], RegExp]>([
+    [[], /Usage: sparq/],
+    [["server"], /unknown command 'server'.*Did you mean serve/s],
+    [["--verbose"], /unknown option '--verbose'/],
+    [["serve", "--prot", "1"], /unknown option '--prot'.*Did you mean --port/s],
+    [["serve", "a", "b"], /too many arguments/],
+    [["serve", "--port"], /argument missing/],
+    [["serve", "--port", "http"], /--port \(or SPARQ_PORT\) must be a whole number from 0 to 65535, not 'http'/],
+    [["serve", "--port", "70000"], /0 to 65535, not '70000'/],
+    [["serve", "--threads", "0"], /--threads/],
+    [["serve", "--kv-cache-mb", "1.5"], /--kv-cache-mb/],
+    [["serve", "--attention", "full"], /--attention .*dense or sparq, not 'full'/],
+    [["serve", "--log-level", "loud"], /--log-level/],
+    [["generate"], /required option '--prompt <text>'/],
+    [["generate", "--prompt", "a", "--temperature", "-1"], /--temperature .*at least 0, not '-1'/],
+    [["generate", "--prompt", "a", "--max-tokens", "many"], /--max-tokens/],
+    [["generate", "--prompt", "a", "--dense", "--r", "4"], /--dense does not go with --r/],
+    [["inspect"], /missing required argument 'model'/],
+  ])("%j ends with code 2", async (args, message) => {
+    const { exitCode, out, err } = await runCli(args);
+    expect({ exitCode, out }).toEqual({ exitCode: 2, out: "" });
+    expect(err).toMatch(message);
+  });
+
+  it("in a variable is named after it", async () => {
+    vi.stubEnv("SPARQ_PORT", "first");
+    const { exitCode, err } = await runCli(["serve"]);
+    expect(exitCode).toBe(2);
+    expect(err).toMatch(/SPARQ_PORT.*not 'first'/);
+  });
+});
+
+describe("what fails", () => {
+  it.each([
+    [["serve", "--port", "0", "--log-level", "silent", "no-such-model"]],
+    [["generate", "--prompt", "a", "--model", "no-such-model"]],
+    [["inspect", "no-such-model"]],
+  ])("%j ends with code 1 and the reason", async (args) => {
+    const { exitCode, out, err } = await runCli(args);
+    expect({ exitCode, out }).toEqual({ exitCode: 1, out: "" });
+    expect(err).toMatch(/^error: no model "no-such-model"/);
+  });
+});
