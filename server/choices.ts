@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import type { Engine, GenerateRequest, TokenEvent } from "./engine/types.ts";
 
 /** A token of one of the sequences that answer a request. */
@@ -20,6 +21,8 @@ export async function startChoices(
 ): Promise<AsyncGenerator<ChoiceEvent, void, void>> {
   const siblings = new AbortController();
   const either = AbortSignal.any([signal, siblings.signal]);
+  // Each sequence listens; Node takes more than ten for a leak.
+  setMaxListeners(0, either);
   const runs = requests.map((request) => engine.generate(request, either));
   const pending = new Map(runs.map((run, index) => [index, nextOf(run, index)]));
   let refusal: { readonly error: unknown } | undefined;

@@ -1,3 +1,4 @@
+import { basename, dirname, extname } from "node:path";
 import type { Logger } from "pino";
 import { loadAddon } from "../attention/binding.ts";
 import { defaultAttention } from "../attention/defaults.ts";
@@ -61,7 +62,7 @@ export async function loadServing(options: ModelOptions, log: Logger): Promise<S
   );
   return {
     name: model.name,
-    source: model.source,
+    root: rootOf(model.source),
     created: Math.floor(Date.now() / 1000),
     tokenizer,
     engine,
@@ -80,6 +81,13 @@ function attentionOf(config: ModelConfig, { attention, r, k, local }: ModelOptio
     const given = { r, k, local }[error.field as "r" | "k" | "local"];
     throw new OptionError(error.field, given, `does not fit: ${error.message}`);
   }
+}
+
+/** The folder with the tokenizer's files, or the GGUF that holds them. */
+function rootOf(source: string): string {
+  if (extname(source) !== ".onnx") return source;
+  const folder = dirname(source);
+  return basename(folder) === "onnx" ? dirname(folder) : folder;
 }
 
 /** The native side knows its layout: ask a store of one block. */

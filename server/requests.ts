@@ -10,6 +10,9 @@ import type { Serving } from "./serving.ts";
 /** How much of a body over the limit is read before the connection is given up. */
 const DISCARDED_BYTES = 64 * 2 ** 20;
 
+/** Sequences, n for each prompt, that one request may ask for. */
+const MAX_SEQUENCES = 2048;
+
 /** The fields that completions and chat completions share, checked. */
 export type GenerationFields = {
   readonly [K in keyof typeof generationFields]?: z.output<(typeof generationFields)[K]>;
@@ -79,7 +82,7 @@ function validationError(error: z.ZodError): ApiError {
 
 /** Throws ApiError if the request is for another model than the one served. */
 export function checkModel(serving: Serving, asked: string | null | undefined): void {
-  const names = [serving.name, serving.source];
+  const names = [serving.name, serving.root];
   if (asked !== null && asked !== undefined && !names.includes(asked)) {
     throw apiErrors.modelNotFound(asked, serving.name);
   }
@@ -87,7 +90,7 @@ export function checkModel(serving: Serving, asked: string | null | undefined): 
 
 /**
  * The sequences that answer a request: `n` for each prompt, the choices of one prompt together. A seed counts up over a
- * prompt's choices, so that they differ.
+ * prompt's choices, so that they differ. Throws ApiError for too many of them or settings that do not fit the model.
  */
 export function generateRequests(
   serving: Serving,
@@ -98,6 +101,10 @@ export function generateRequests(
 ): GenerateRequest[] {
   const attention = attentionOf(serving, fields);
   const n = fields.n ?? 1;
+  const sequences = n * prompts.length;
+  if (sequences > MAX_SEQUENCES) {
+    throw apiErrors.invalidValue("n", `the request asks for ${sequences} sequences; ${MAX_SEQUENCES} is the most`);
+  }
   return prompts.flatMap((promptIds, promptIndex) => {
     const sampling = samplingOf(fields, maxTokens(promptIds.length));
     return Array.from({ length: n }, (_, i) => {

@@ -5,8 +5,8 @@ import type { Engine, Tokenizer } from "./engine/types.ts";
 export interface Serving {
   /** The id on the wire. */
   readonly name: string;
-  /** Where it came from; clients that tokenize for themselves look here. */
-  readonly source: string;
+  /** Its folder, or its GGUF; clients that tokenize for themselves look here. */
+  readonly root: string;
   /** Unix seconds. */
   readonly created: number;
   readonly tokenizer: Tokenizer;

@@ -3,6 +3,7 @@ import type { Context } from "hono";
 import type { AppOptions } from "../app.ts";
 import type { ChatMessage } from "../engine/types.ts";
 import { toApiError } from "../errors.ts";
+import { refuseFarTooLong } from "../prompt-length.ts";
 import { checkModel, generateRequests, newId, readBody } from "../requests.ts";
 import { type ChatRequest, chatChunkSchema, chatRequestSchema, chatResponseSchema } from "../schemas/chat.ts";
 import type { Serving } from "../serving.ts";
@@ -31,9 +32,11 @@ export async function chat(context: Context, serving: Serving, options: AppOptio
   return answer(context, serving, request, chatFormat(id, serving.name), options);
 }
 
-function render(messages: ChatRequest["messages"], serving: Serving): number[] {
+function render(given: ChatRequest["messages"], { tokenizer, contextLength }: Serving): number[] {
+  const messages = given.map(templateMessage);
+  for (const { content } of messages) refuseFarTooLong(content, tokenizer, contextLength, "messages");
   try {
-    return serving.tokenizer.applyChatTemplate(messages.map(templateMessage), { addGenerationPrompt: true });
+    return tokenizer.applyChatTemplate(messages, { addGenerationPrompt: true });
   } catch (error) {
     throw toApiError(error, "messages");
   }

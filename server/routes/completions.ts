@@ -1,7 +1,8 @@
 import { createRoute } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import type { AppOptions } from "../app.ts";
-import type { FinishReason, Tokenizer } from "../engine/types.ts";
+import type { FinishReason } from "../engine/types.ts";
+import { refuseFarTooLong } from "../prompt-length.ts";
 import { checkModel, generateRequests, newId, readBody } from "../requests.ts";
 import { type CompletionRequest, completionRequestSchema, completionResponseSchema } from "../schemas/completions.ts";
 import type { Serving } from "../serving.ts";
@@ -22,7 +23,7 @@ export const completionsRoute = createRoute({
 export async function completions(context: Context, serving: Serving, options: AppOptions): Promise<Response> {
   const fields = await readBody(context, completionRequestSchema, options.bodyLimitBytes);
   checkModel(serving, fields.model);
-  const prompts = promptIds(fields.prompt, serving.tokenizer);
+  const prompts = promptIds(fields.prompt, serving);
   const id = newId("cmpl");
   const maxTokens = fields.max_tokens ?? DEFAULT_MAX_TOKENS;
   const requests = generateRequests(serving, id, prompts, fields, () => maxTokens);
@@ -32,10 +33,14 @@ export async function completions(context: Context, serving: Serving, options: A
 }
 
 /** Each prompt as token ids. Strings get what the tokenizer puts around a text, ids are taken as they are. */
-function promptIds(prompt: CompletionRequest["prompt"], tokenizer: Tokenizer): number[][] {
-  if (typeof prompt === "string") return [tokenizer.encode(prompt)];
+function promptIds(prompt: CompletionRequest["prompt"], { tokenizer, contextLength }: Serving): number[][] {
+  const encode = (text: string) => {
+    refuseFarTooLong(text, tokenizer, contextLength, "prompt");
+    return tokenizer.encode(text);
+  };
+  if (typeof prompt === "string") return [encode(prompt)];
   if (prompt.every((item) => typeof item === "number")) return [prompt];
-  return prompt.map((item) => (typeof item === "string" ? tokenizer.encode(item) : item));
+  return prompt.map((item) => (typeof item === "string" ? encode(item) : item));
 }
 
 function completionFormat(id: string, model: string): AnswerFormat {

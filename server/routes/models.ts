@@ -38,6 +38,6 @@ export function model(context: Context, serving: Serving): Response {
   return context.json(describe(serving));
 }
 
-function describe({ name, source, created, contextLength }: Serving): z.output<typeof modelSchema> {
-  return { id: name, object: "model", created, owned_by: "sparq", root: source, max_model_len: contextLength };
+function describe({ name, root, created, contextLength }: Serving): z.output<typeof modelSchema> {
+  return { id: name, object: "model", created, owned_by: "sparq", root, max_model_len: contextLength };
 }

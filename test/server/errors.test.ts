@@ -1,10 +1,12 @@
 import { request as httpRequest } from "node:http";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { EngineError } from "../../server/engine/errors.ts";
+import type { Tokenizer } from "../../server/engine/types.ts";
 import type { ErrorBody } from "../../server/errors.ts";
 import type { StartedServer } from "../../server/start.ts";
+import { ChatTemplateError } from "../../server/tokenizer.ts";
 import { FakeEngine } from "../support/fake-engine.ts";
-import { serve, servingOf } from "../support/serving.ts";
+import { serve, servingOf, testTokenizer } from "../support/serving.ts";
 
 let server: StartedServer;
 beforeAll(async () => {
@@ -26,6 +28,16 @@ async function send(path: string, init: RequestInit) {
 function post(path: string, body: unknown) {
   return send(path, { method: "POST", body: typeof body === "string" ? body : JSON.stringify(body) });
 }
+
+/** The test tokenizer in parts, to exchange some. */
+const tokenizerParts: Tokenizer = {
+  vocabSize: testTokenizer.vocabSize,
+  bosTokenId: testTokenizer.bosTokenId,
+  eosTokenIds: testTokenizer.eosTokenIds,
+  encode: (text, options) => testTokenizer.encode(text, options),
+  decode: (ids, options) => testTokenizer.decode(ids, options),
+  applyChatTemplate: (messages, options) => testTokenizer.applyChatTemplate(messages, options),
+};
 
 const user = { role: "user", content: "Hi" };
 
@@ -52,6 +64,7 @@ describe("completions", () => {
     ["a wrong range", { prompt: "a", temperature: -1 }, { param: "temperature" }],
     ["a wrong nucleus", { prompt: "a", top_p: 1.5 }, { param: "top_p" }],
     ["no choices", { prompt: "a", n: 0 }, { param: "n" }],
+    ["too many sequences", { prompt: new Array(50).fill("a"), n: 100 }, { param: "n", message: /5000.*2048/ }],
     ["stop of numbers", { prompt: "a", stop: [1] }, { param: "stop" }],
     ["r over the head", { prompt: "a", sparq: { r: 64 } }, { param: "sparq.r", message: /64.*32/ }],
     ["local over k", { prompt: "a", sparq: { k: 8, local: 9 } }, { param: "sparq.local" }],
@@ -134,10 +147,11 @@ describe("chat completions", () => {
   });
 
   it("gets the template's own message", async () => {
-    const tokenizer = { ...servingOf(new FakeEngine(() => [])).tokenizer };
-    const { ChatTemplateError } = await import("../../server/tokenizer.ts");
-    tokenizer.applyChatTemplate = () => {
-      throw new ChatTemplateError("roles must alternate");
+    const tokenizer: Tokenizer = {
+      ...tokenizerParts,
+      applyChatTemplate() {
+        throw new ChatTemplateError("roles must alternate");
+      },
     };
     const other = await serve(servingOf(new FakeEngine(() => []), { tokenizer }));
     await other.ready;
@@ -154,6 +168,35 @@ describe("chat completions", () => {
 });
 
 describe("the server", () => {
+  it("refuses a prompt of megabytes by its beginning", async () => {
+    const encoded: number[] = [];
+    const tokenizer: Tokenizer = {
+      ...tokenizerParts,
+      encode(text, options) {
+        encoded.push(text.length);
+        return testTokenizer.encode(text, options);
+      },
+    };
+    const other = await serve(servingOf(new FakeEngine(() => []), { tokenizer }));
+    await other.ready;
+    const huge = "All work and no play. ".repeat(200_000);
+    for (const [path, body, param] of [
+      ["/v1/completions", { prompt: ["short", huge] }, "prompt"],
+      ["/v1/chat/completions", { messages: [{ role: "user", content: huge }] }, "messages"],
+    ] as const) {
+      const response = await fetch(other.url + path, { method: "POST", body: JSON.stringify(body) });
+      const { error } = (await response.json()) as ErrorBody;
+      expect({ status: response.status, ...error }).toMatchObject({
+        status: 400,
+        code: "context_length_exceeded",
+        param,
+      });
+      expect(error.message).toMatch(/more than \d+ tokens; the context is 128 tokens/);
+    }
+    expect(Math.max(...encoded)).toBeLessThan(10_000);
+    await other.close();
+  });
+
   it("has no other URLs", async () => {
     await expectFault(send("/v1/nothing", {}), { status: 404, code: "unknown_url" });
     await expectFault(send("/v1/models/other", {}), { status: 404, code: "model_not_found" });

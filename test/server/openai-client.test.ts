@@ -133,6 +133,33 @@ describe("the openai client", () => {
     expect([...seen].sort(([a], [b]) => a - b)).toEqual([0, 1, 2].map((index) => [index, whole]));
   });
 
+  it("streams many choices without a warning of leaks", async () => {
+    const warnings: Error[] = [];
+    const onWarning = (warning: Error) => warnings.push(warning);
+    process.on("warning", onWarning);
+    const { openai } = await start(() => ["a"]);
+    const answer = await openai.completions.create({ model, prompt: "Hello", n: 40, max_tokens: 1 });
+    expect(answer.choices).toHaveLength(40);
+    await new Promise(setImmediate);
+    process.off("warning", onWarning);
+    expect(warnings).toEqual([]);
+  });
+
+  it("has a stream's headers before its first token, and no role before it", async () => {
+    const first = gate();
+    const { url } = await start(async function* () {
+      await first.opened;
+      yield "x";
+    });
+    const body = JSON.stringify({ messages: hello, max_tokens: 1, stream: true });
+    const response = await fetch(`${url}/v1/chat/completions`, { method: "POST", body });
+    expect(response.headers.get("content-type")).toBe("text/event-stream; charset=utf-8");
+    first.open();
+    const lines = (await response.text()).split("\n\n");
+    expect(lines.at(-2)).toBe("data: [DONE]");
+    expect(lines[0]).toMatch(/^data: \{.*"delta":\{"role":"assistant","content":""\}/);
+  });
+
   it("gets an answer of no tokens", async () => {
     const { openai } = await start();
     const answer = await openai.completions.create({ model, prompt: "Hello", max_tokens: 0 });

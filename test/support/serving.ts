@@ -21,7 +21,7 @@ export const silentLog = pino({ level: "silent" });
 export function servingOf(engine: Engine, changes: Partial<Serving> = {}): Serving {
   return {
     name: "test-model",
-    source: "test/source",
+    root: "test/source",
     created: 1_700_000_000,
     tokenizer: testTokenizer,
     engine,
