@@ -49,7 +49,7 @@ struct Function<Slot, Result(Arguments...)> {
 };
 
 enum ErrorCode : int { kFail = 1 };
-enum LoggingLevel : int { kLogError = 3 };
+enum LoggingLevel : int { kLogFatal = 4 };
 enum ElementType : int { kFloat = 1, kInt64 = 7 };
 enum OptimizationLevel : int { kOptimizeAll = 99 };
 enum AllocatorType : int { kDeviceAllocator = 0 };

@@ -89,8 +89,9 @@ const Runtime& Runtime::load(const std::string& path) {
   table = base->getApi(kApiVersion);
   if (table == nullptr) refuse(path, "version " + version + " does not offer API version " + std::to_string(kApiVersion));
 
+  // Errors come to us as statuses; the log would only say them again.
   Env* environment = nullptr;
-  check(createEnv(kLogError, "sparq", &environment));
+  check(createEnv(kLogFatal, "sparq", &environment));
   loaded = new Runtime(version, environment);
   loadedPath = path;
   loadedHandle = library.release();

@@ -116,7 +116,7 @@ std::unique_ptr<Session> Session::fromBytes(const ort::Runtime& runtime, std::sh
 ort::SessionOptionsOwner Session::makeOptions() const {
   auto options = ort::make<ort::SessionOptionsOwner>(ort::createSessionOptions);
   check(ort::setGraphOptimizationLevel(options.get(), ort::kOptimizeAll));
-  check(ort::setSessionLogSeverityLevel(options.get(), ort::kLogError));
+  check(ort::setSessionLogSeverityLevel(options.get(), ort::kLogFatal));
   check(ort::setIntraOpNumThreads(options.get(), config_.threads));
   check(ort::setInterOpNumThreads(options.get(), 1));
   // A pattern would be kept for every combination of T and R that ever ran.
