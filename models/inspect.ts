@@ -1,8 +1,7 @@
+import { BLOCK_SIZE } from "../attention/session.ts";
 import { loadModel } from "./load.ts";
 import type { ImportReport, LoadModelOptions, ModelConfig, PreparedModel } from "./types.ts";
 
-/** Positions per cache block; each block also keeps the sum of its values. */
-const BLOCK_SIZE = 64;
 const FLOAT_BYTES = 4;
 
 /** Everything that `sparq inspect` tells, as plain data. */

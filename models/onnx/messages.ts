@@ -202,7 +202,11 @@ function codec<T>(name: string): MessageCodec<T> {
   return {
     create: (fields = {}) => type.create(fields as Record<string, unknown>) as unknown as T,
     encode: (message) => type.encode(message as protobuf.Message).finish(),
-    decode: (bytes) => type.decode(bytes) as unknown as T,
+    decode: (bytes) => {
+      const reader = protobuf.Reader.create(bytes);
+      reader.discardUnknown = false;
+      return type.decode(reader) as unknown as T;
+    },
   };
 }
 

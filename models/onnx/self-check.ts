@@ -1,8 +1,8 @@
 import { existsSync } from "node:fs";
 import { InferenceSession, type Tensor } from "onnxruntime-node";
-import { addonPath, loadAddon, runtimeLibraryPath } from "../../attention/binding.ts";
+import { addonPath } from "../../attention/binding.ts";
 import { defaultAttention } from "../../attention/defaults.ts";
-import { packStep } from "../../attention/pack.ts";
+import { BLOCK_SIZE, openSession } from "../../attention/session.ts";
 import { ModelError } from "../errors.ts";
 import type { ModelConfig } from "../types.ts";
 import { decoderFeed } from "./feeds.ts";
@@ -10,8 +10,6 @@ import type { ValueInfoProto } from "./messages.ts";
 
 /** Enough for two blocks of the cache and a decode step. */
 const PROMPT = 70;
-const BLOCK_SIZE = 64;
-
 /** Largest accepted |difference|, relative to the root mean square of the logits. */
 const TOLERANCE = 1e-2;
 
@@ -67,26 +65,21 @@ async function originalLogits(
   }
 }
 
-async function preparedLogits(graphPath: string, ids: readonly number[], config: ModelConfig): Promise<Float32Array> {
-  const addon = loadAddon();
+/** [ids, vocab]: the logits of a prepared graph, dense, from two chunks and a decode step. */
+export async function preparedLogits(
+  graphPath: string,
+  ids: readonly number[],
+  config: ModelConfig,
+): Promise<Float32Array> {
   const blocks = Math.ceil(ids.length / BLOCK_SIZE);
-  const { layers, kvHeads, headDim, vocabSize } = config;
-  const store = addon.createKvStore({ layers, kvHeads, headDim, blockSize: BLOCK_SIZE, blocks });
-  const session = await addon.loadSession({
-    libraryPath: runtimeLibraryPath(),
-    graphPath,
-    store,
-    vocabSize,
-    threads: 1,
-    spinning: false,
-  });
+  const session = await openSession({ graphPath, config, blocks, threads: 1, spinning: false });
   try {
-    const logits = new Float32Array(ids.length * vocabSize);
+    const logits = new Float32Array(ids.length * config.vocabSize);
     const starts = [0, Math.floor(ids.length / 2), ids.length - 1, ids.length];
     for (const [index, start] of starts.slice(0, -1).entries()) {
       const tokenIds = ids.slice(start, starts[index + 1]);
       if (tokenIds.length === 0) continue;
-      const { input } = packStep([
+      const { logits: rows } = await session.step([
         {
           tokenIds,
           contextLength: start,
@@ -96,11 +89,10 @@ async function preparedLogits(graphPath: string, ids: readonly number[], config:
           logits: "all",
         },
       ]);
-      logits.set((await session.step(input)).logits, start * vocabSize);
+      logits.set(rows[0]!, start * config.vocabSize);
     }
     return logits;
   } finally {
     session.close();
-    store.close();
   }
 }
