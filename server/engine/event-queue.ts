@@ -31,7 +31,7 @@ export class EventQueue<T> {
   /** The items in order; ends or throws as the producer said. For one consumer. */
   async *drain(): AsyncGenerator<T, void, void> {
     for (;;) {
-      // Read through an index: shifting a long list costs its length each time.
+      // All at once: shifting a long list costs its length each time.
       for (const item of this.items.splice(0)) yield item;
       if (this.items.length > 0) continue;
       if (this.outcome !== null) {

@@ -1,32 +1,96 @@
-interface Node {
-  readonly next: Map<string, Node>;
-  /** Length of the text on the path to here, in UTF-16 units. */
-  readonly depth: number;
-  /** The longest proper suffix of that text which is also on the tree. */
-  suffix: Node;
-  /** Length of the longest stop string that ends here, 0 for none. */
-  match: number;
+const ROOT = 0;
+const NONE = 0; // no child, no sibling: the root is neither
+
+/**
+ * The stop strings as a tree over code points with Aho and Corasick's suffix links, in flat arrays indexed by node: long
+ * lists of long strings cost bytes, not objects.
+ */
+class StopTree {
+  readonly depth: Int32Array; // length of the text on the path to the node, in UTF-16 units
+  readonly match: Int32Array; // length of the longest stop string that ends there, 0 for none
+  private readonly character: Int32Array;
+  private readonly firstChild: Int32Array;
+  private readonly sibling: Int32Array;
+  private readonly suffix: Int32Array; // the longest proper suffix of the node's text that is also on the tree
+  private size = 1;
+
+  constructor(stops: readonly string[]) {
+    const capacity = 1 + stops.reduce((sum, stop) => sum + stop.length, 0);
+    const array = () => new Int32Array(capacity);
+    this.depth = array();
+    this.match = array();
+    this.character = array();
+    this.firstChild = array();
+    this.sibling = array();
+    this.suffix = array();
+    for (const stop of stops) this.insert(stop);
+    this.linkSuffixes();
+  }
+
+  /** The node of the longest suffix of the text so far that may begin a stop string, after one more character. */
+  step(from: number, character: number): number {
+    for (let node = from; ; node = this.suffix[node]!) {
+      const child = this.child(node, character);
+      if (child !== NONE) return child;
+      if (node === ROOT) return ROOT;
+    }
+  }
+
+  private child(node: number, character: number): number {
+    let child = this.firstChild[node]!;
+    while (child !== NONE && this.character[child] !== character) child = this.sibling[child]!;
+    return child;
+  }
+
+  private insert(stop: string): void {
+    let node = ROOT;
+    for (const text of stop) {
+      const character = text.codePointAt(0)!;
+      let child = this.child(node, character);
+      if (child === NONE) {
+        child = this.size++;
+        this.character[child] = character;
+        this.depth[child] = this.depth[node]! + text.length;
+        this.sibling[child] = this.firstChild[node]!;
+        this.firstChild[node] = child;
+      }
+      node = child;
+    }
+    this.match[node] = this.depth[node]!; // an empty string leaves the root at 0: it matches nothing
+  }
+
+  /** Breadth first, so that a node's suffix, which is shorter, is done before it. */
+  private linkSuffixes(): void {
+    const queue = new Int32Array(this.size);
+    let queued = 1;
+    for (let i = 0; i < queued; i++) {
+      const node = queue[i]!;
+      for (let child = this.firstChild[node]!; child !== NONE; child = this.sibling[child]!) {
+        const suffix = node === ROOT ? ROOT : this.step(this.suffix[node]!, this.character[child]!);
+        this.suffix[child] = suffix;
+        if (this.match[child] === 0) this.match[child] = this.match[suffix]!;
+        queue[queued++] = child;
+      }
+    }
+  }
 }
 
 /**
- * Finds stop strings in text that arrives in pieces, and holds back what may still become one (Aho-Corasick, so each
- * character costs the same for any number and length of stop strings).
+ * Finds stop strings in text that arrives in pieces, and holds back what may still become one.
  *
  * The match that is complete first wins; of several complete at the same character, the longest. That makes the outcome
- * independent of how the text was cut into pieces.
+ * independent of how the text was cut into pieces. Any number of stop strings of any length: a character costs a look at
+ * the tree, never a search of the text again.
  */
 export class StopMatcher {
-  private readonly root: Node;
-  private state: Node;
+  private readonly tree: StopTree;
+  private state = ROOT;
   private held = "";
   private stopped = false;
 
   /** Empty strings match nothing. */
   constructor(stops: readonly string[]) {
-    this.root = newNode(0);
-    for (const stop of stops) insert(this.root, stop);
-    linkSuffixes(this.root);
-    this.state = this.root;
+    this.tree = new StopTree(stops);
   }
 
   /**
@@ -35,19 +99,21 @@ export class StopMatcher {
    */
   push(piece: string): { text: string; stopped: boolean } {
     if (this.stopped) return { text: "", stopped: true };
+    const { tree } = this;
     let end = this.held.length;
     const text = this.held + piece;
     // By code points: half of a surrogate pair never matches.
     for (const character of piece) {
       end += character.length;
-      this.state = step(this.root, this.state, character);
-      if (this.state.match > 0) {
+      this.state = tree.step(this.state, character.codePointAt(0)!);
+      const match = tree.match[this.state]!;
+      if (match > 0) {
         this.stopped = true;
         this.held = "";
-        return { text: text.slice(0, end - this.state.match), stopped: true };
+        return { text: text.slice(0, end - match), stopped: true };
       }
     }
-    const certain = text.length - this.state.depth;
+    const certain = text.length - tree.depth[this.state]!;
     this.held = text.slice(certain);
     return { text: text.slice(0, certain), stopped: false };
   }
@@ -56,46 +122,7 @@ export class StopMatcher {
   flush(): string {
     const text = this.held;
     this.held = "";
-    this.state = this.root;
+    this.state = ROOT;
     return text;
-  }
-}
-
-function newNode(depth: number): Node {
-  const node = { next: new Map<string, Node>(), depth, match: 0 } as Node;
-  node.suffix = node;
-  return node;
-}
-
-function insert(root: Node, stop: string): void {
-  let node = root;
-  for (const character of stop) {
-    let child = node.next.get(character);
-    if (child === undefined) {
-      child = newNode(node.depth + character.length);
-      node.next.set(character, child);
-    }
-    node = child;
-  }
-  if (node !== root) node.match = node.depth;
-}
-
-function step(root: Node, from: Node, character: string): Node {
-  for (let node = from; ; node = node.suffix) {
-    const child = node.next.get(character);
-    if (child !== undefined) return child;
-    if (node === root) return root;
-  }
-}
-
-/** Breadth first, so that a node's suffix, which is shorter, is done before it. */
-function linkSuffixes(root: Node): void {
-  const queue = [root];
-  for (const node of queue) {
-    for (const [character, child] of node.next) {
-      child.suffix = node === root ? root : step(root, node.suffix, character);
-      child.match ||= child.suffix.match;
-      queue.push(child);
-    }
   }
 }

@@ -423,6 +423,23 @@ describe("a failed step", () => {
     });
     expect(second).toMatchObject({ status: "fulfilled" });
   });
+
+  test("that breaks the contract ends what was live, and the engine lives on", async () => {
+    let steps = 0;
+    const fake = new FakeRunner({ vocabSize, blocks: 64, blockSize: BLOCK });
+    const step: StepRunner["step"] = async (sequences) => {
+      const output = await fake.step(sequences);
+      return steps++ === 1 ? { ...output, logits: [] } : output;
+    };
+    const { engine } = setUp({ runner: { step, close: () => {} }, scheduler: { maxRunning: 1, maxRows: 8 } });
+    const requests = ["a", "b"].map((id) => collect(engine, requestOf(id, [3])));
+    for (const outcome of await Promise.allSettled(requests)) {
+      expect(outcome).toMatchObject({ status: "rejected", reason: { code: "step_failed" } });
+    }
+    expect(engine.stats()).toMatchObject({ running: 0, waiting: 0, blocks: { free: 64 } });
+    const next = requestOf("a", [3, 4, 5, 6, 0]);
+    expect(idsOf((await collect(engine, next)).events)).toEqual(alone(next));
+  });
 });
 
 describe("the event loop", () => {
