@@ -66,8 +66,9 @@ export class Flow {
     return this.#content.has(tensor);
   }
 
+  /** A node's inputs that are content; one that it reads twice, as in x * x, is there twice. */
   contentInputs(node: NodeProto): string[] {
-    return [...new Set(node.input.filter((name) => this.#content.has(name)))];
+    return node.input.filter((name) => this.#content.has(name));
   }
 
   /** Whether a tensor that is no content depends on which tokens there are, not only on how many. */

@@ -144,18 +144,22 @@ function cutOut(flow: Flow, found: readonly FoundAttention[]): CutGraph {
     const node = graph.producer(tensor);
     if (projection) projections.set(tensor, projection);
     else if (node) {
-      if (node.opType !== "Shape" && node.input.some((name) => flow.dependsOnIds(name))) {
-        throw new ModelError(
-          "attention_unproven",
-          `attention cannot be proven: ${describeNode(node)} makes it depend on token ids other than through the activations`,
-        );
-      }
       nodes.add(node);
       pending.push(...node.input);
     }
   }
+  const ordered = graph.nodes.filter((node) => nodes.has(node));
+  const reader = ordered.find(
+    ({ opType, input }) => opType !== "Shape" && input.some((name) => flow.dependsOnIds(name)),
+  );
+  if (reader) {
+    throw new ModelError(
+      "attention_unproven",
+      `attention cannot be proven: ${describeNode(reader)} makes it depend on token ids other than through the activations`,
+    );
+  }
   return {
-    nodes: graph.nodes.filter((node) => nodes.has(node)),
+    nodes: ordered,
     initializers: graph.proto.initializer.filter(({ name }) => needed.has(name)),
     values: graph.proto.input.filter(({ name }) => needed.has(name)),
     projections: [...projections.values()],

@@ -6,7 +6,7 @@ import type { Flow, Projection } from "./flow.ts";
 import { describeNode } from "./graph.ts";
 import { type Layout, possibleLayouts } from "./layouts.ts";
 import type { FoundAttention } from "./match.ts";
-import { DataType } from "./messages.ts";
+import { DataType, toNumber } from "./messages.ts";
 import { AttentionProbe, type ProbeResult } from "./probe.ts";
 import { elementCount, tensorToFloat32 } from "./tensor.ts";
 
@@ -48,6 +48,7 @@ export async function proveAttentions(
   config: ModelConfig,
   onProgress: (done: number, total: number) => void,
 ): Promise<Proof> {
+  checkCaches(flow, config);
   const candidates = found.map((attention) => ({ attention, layouts: possibleLayouts(attention, config) }));
   const probe = await AttentionProbe.create(flow, found, config);
   try {
@@ -84,6 +85,20 @@ export async function proveAttentions(
     return { attentions, inverseFrequencies: exact.inverseFrequencies };
   } finally {
     await probe.close();
+  }
+}
+
+/** Where the caches' sizes are fixed they must be the configuration's. */
+function checkCaches(flow: Flow, { kvHeads, headDim }: ModelConfig): void {
+  for (const { name, type } of flow.inputs.past) {
+    const dims = type!.tensorType!.shape!.dim.map(({ value, dimValue }) =>
+      value === "dimValue" ? toNumber(dimValue) : undefined,
+    );
+    if ((dims[1] ?? kvHeads) === kvHeads && (dims[3] ?? headDim) === headDim) continue;
+    throw new ModelError(
+      "unsupported_config",
+      `the input "${name}" has ${dims[1]} heads of ${dims[3]}, config.json has ${kvHeads} KV heads of ${headDim}`,
+    );
   }
 }
 
