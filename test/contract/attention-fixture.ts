@@ -182,11 +182,11 @@ function packSettings({ settings, denseUntil = 0 }: SequenceOptions): number[] {
 const NEAR_TIE = 1e-5;
 
 /** `actual` equals what the reference computed, within `tolerance`; at most one row in twenty may be left out as a near tie. */
-export function expectClose(actual: TestSequence, expected: TestSequence, tolerance = 1e-5, exactTies = false): void {
+export function expectClose(actual: TestSequence, expected: TestSequence, tolerance = 1e-5): void {
   expect(actual.out.length).toBe(expected.out.length);
   let compared = 0;
   for (const [i, row] of expected.out.entries()) {
-    if (!exactTies && expected.margins[i]! < NEAR_TIE) continue;
+    if (expected.margins[i]! < NEAR_TIE) continue;
     compared++;
     const largest = row.reduce((most, x, c) => Math.max(most, Math.abs(x - actual.out[i]![c]!)), 0);
     expect(largest, `largest difference of row ${i}`).toBeLessThanOrEqual(tolerance);
