@@ -91,7 +91,7 @@ function logRequests(log: Logger) {
     await next();
     const { method, path } = context.req;
     const ms = Math.round(performance.now() - started);
-    // A stream's time is that until its headers.
-    log.info({ method, path, status: context.res.status, ms }, "request");
+    // A stream's time is that until its headers. Probes come every few seconds.
+    log[path === healthRoute.path ? "debug" : "info"]({ method, path, status: context.res.status, ms }, "request");
   };
 }

@@ -126,6 +126,9 @@ class ModelTokenizer implements Tokenizer {
       ...this.#namedTokens,
       messages: clean.map(({ role, content }) => ({ role: breakIn(role), content: breakIn(content) })),
       add_generation_prompt: options.addGenerationPrompt,
+      // Defined but none, as transformers has them.
+      tools: null,
+      documents: null,
     });
     // As in transformers, the template alone decides on a BOS.
     return this.#encodeMarked(wellFormed(rendered), mark, false);

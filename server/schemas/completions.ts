@@ -15,7 +15,8 @@ export const completionRequestSchema = z
     suffix: z
       .string()
       .nullish()
-      .refine((suffix) => !suffix, { error: "is not supported: models here write forward only", params: UNSUPPORTED }),
+      .refine((suffix) => !suffix, { error: "is not supported: models here write forward only", params: UNSUPPORTED })
+      .openapi({ description: "Not supported: empty only" }),
     best_of: integer.min(1).nullish().openapi({ description: "Not supported yet beyond n" }),
     echo: neutralOnly(z.boolean(), (echo) => !echo, "false only"),
     logprobs: neutralOnly(z.union([integer, z.boolean()]), (logprobs) => logprobs === false, "false only"),

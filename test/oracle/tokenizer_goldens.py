@@ -44,6 +44,7 @@ CHATML = (
 )
 # Trims contents, begins with a BOS, loops with a namespace and refuses roles that do not alternate.
 STRICT = """{{- bos_token }}
+{%- if tools is not none or not documents is defined %}{{- raise_exception('tools must be none') }}{%- endif %}
 {%- if messages[0]['role'] == 'system' %}
     {%- set system_message = messages[0]['content'] | trim %}
     {%- set rest = messages[1:] %}
