@@ -73,6 +73,16 @@ function createProgram(io: CliIo, exit: (code: number) => void): Command {
       const { inspect: run } = await import("./inspect.ts");
       exit(await run(model, options, io));
     });
+
+  program
+    .command("pull")
+    .argument("<name>", "the model's name, as in smollm2-135m-instruct")
+    .description("get a model, to be used by its name from then on")
+    .option("--from <path>", "take it from this file instead of downloading it")
+    .action(async (name: string, options: { from?: string }) => {
+      const { pull: run } = await import("./pull.ts");
+      exit(await run(name, options, io));
+    });
   return program;
 }
 
