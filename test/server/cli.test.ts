@@ -1,3 +1,6 @@
+import { mkdtempSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { runCli } from "../support/cli.ts";
 
@@ -7,10 +10,11 @@ afterEach(() => {
 
 describe("help", () => {
   it.each([
-    [["--help"], /Usage: sparq .*serve.*generate.*inspect/s],
+    [["--help"], /Usage: sparq .*serve.*generate.*inspect.*pull/s],
     [["serve", "--help"], /--port <n>.*default: 8000.*env:\s+SPARQ_PORT/s],
     [["generate", "--help"], /--prompt <text>.*--max-tokens <n>.*--json/s],
     [["inspect", "--help"], /<model>|--json/],
+    [["pull", "--help"], /--from <path>/],
     [["help", "serve"], /--kv-cache-mb/],
     [["--version"], /^\d+\.\d+\.\d+\n$/],
   ])("%j", async (args, text) => {
@@ -39,6 +43,7 @@ describe("what makes no sense", () => {
     [["generate", "--prompt", "a", "--max-tokens", "many"], /--max-tokens/],
     [["generate", "--prompt", "a", "--dense", "--r", "4"], /--dense does not go with --r/],
     [["inspect"], /missing required argument 'model'/],
+    [["pull"], /missing required argument 'name'/],
   ])("%j ends with code 2", async (args, message) => {
     const { exitCode, out, err } = await runCli(args);
     expect({ exitCode, out }).toEqual({ exitCode: 2, out: "" });
@@ -62,5 +67,15 @@ describe("what fails", () => {
     const { exitCode, out, err } = await runCli(args);
     expect({ exitCode, out }).toEqual({ exitCode: 1, out: "" });
     expect(err).toMatch(/^error: no model "no-such-model"/);
+  });
+
+  it("names the models that can be pulled, and a file that is not there", async () => {
+    const unknown = await runCli(["pull", "no-such-model"]);
+    expect(unknown).toMatchObject({ exitCode: 1, out: "" });
+    expect(unknown.err).toMatch(/^error: no model "no-such-model" can be pulled; there is smollm2-135m-instruct/);
+    vi.stubEnv("SPARQ_CACHE", mkdtempSync(join(tmpdir(), "sparq-cli-")));
+    const missing = await runCli(["pull", "smollm2-135m-instruct", "--from", "/no/such.gguf"]);
+    expect(missing).toMatchObject({ exitCode: 1, out: "" });
+    expect(missing.err).toMatch(/such\.gguf does not exist/);
   });
 });
