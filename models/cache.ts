@@ -1,6 +1,16 @@
 import { createHash } from "node:crypto";
-import { accessSync, constants, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { basename, join, resolve } from "node:path";
+import {
+  accessSync,
+  constants,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { basename, dirname, join, resolve } from "node:path";
 import { ModelError, messageOf } from "./errors.ts";
 import { userCacheDir } from "./registry.ts";
 import type { ImportReport, LoadModelOptions } from "./types.ts";
@@ -60,14 +70,15 @@ export async function prepareGraph(request: PrepareRequest): Promise<PreparedGra
     }
   }
   const folder = firstWritable(folders);
-  const temporary = `${folder}.${process.pid}.tmp`;
-  rmSync(temporary, { recursive: true, force: true });
+  removeAbandoned(folder);
+  const temporary = temporaryName(folder);
   try {
     mkdirSync(temporary, { recursive: true });
     const report = await request.build(temporary);
     const manifest = manifestOf(temporary, request.files, report);
     writeFileSync(join(temporary, manifestFile), JSON.stringify(manifest, null, 1));
-    publish(temporary, folder, request.files);
+    // Another process may have been faster, and be using its graph already: it is as good.
+    if (request.options.force || !readPrepared(folder, request.files)) publish(temporary, folder);
     return { graphPath: join(folder, graphFile), report, cached: false };
   } finally {
     rmSync(temporary, { recursive: true, force: true });
@@ -84,7 +95,7 @@ function candidateFolders({ folder, label, options }: PrepareRequest): string[] 
 function firstWritable(folders: readonly string[]): string {
   const reasons: string[] = [];
   for (const folder of folders) {
-    const parent = join(folder, "..");
+    const parent = dirname(folder);
     try {
       mkdirSync(parent, { recursive: true });
       accessSync(parent, constants.W_OK);
@@ -139,10 +150,28 @@ function readPrepared(folder: string, known: readonly string[]): ImportReport | 
   }
 }
 
-/** Renames a finished folder into place. Another process may have been faster: its result is as good. */
-function publish(temporary: string, folder: string, known: readonly string[]): void {
-  const old = `${folder}.${process.pid}.old`;
-  rmSync(old, { recursive: true, force: true });
+let counter = 0;
+
+/** A name beside `folder` that no other process or call uses. */
+function temporaryName(folder: string): string {
+  counter += 1;
+  return `${folder}.${process.pid}.${counter}.tmp`;
+}
+
+/** Removes what processes left behind that died while they prepared this graph, an hour ago or more. */
+function removeAbandoned(folder: string): void {
+  const parent = dirname(folder);
+  for (const name of readdirSync(parent)) {
+    if (!name.startsWith(`${basename(folder)}.`) || !name.endsWith(".tmp")) continue;
+    const path = join(parent, name);
+    const stat = statSync(path, { throwIfNoEntry: false });
+    if (stat && Date.now() - stat.mtimeMs > 3_600_000) rmSync(path, { recursive: true, force: true });
+  }
+}
+
+/** Renames a finished folder into the place of what does not fit any more. */
+function publish(temporary: string, folder: string): void {
+  const old = temporaryName(folder);
   try {
     renameSync(folder, old);
   } catch (error) {
@@ -150,8 +179,6 @@ function publish(temporary: string, folder: string, known: readonly string[]): v
   }
   try {
     renameSync(temporary, folder);
-  } catch (error) {
-    if (!readPrepared(folder, known)) throw error;
   } finally {
     rmSync(old, { recursive: true, force: true });
   }
