@@ -4,11 +4,6 @@ export class EventQueue<T> {
   private outcome: { readonly error?: unknown } | null = null;
   private wake: (() => void) | null = null;
 
-  /** Whether an end or an error has been put in. */
-  get ended(): boolean {
-    return this.outcome !== null;
-  }
-
   /** Adds an item. Mutates; ignored after the end. */
   push(item: T): void {
     if (this.outcome !== null) return;

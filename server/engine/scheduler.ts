@@ -119,7 +119,7 @@ export class Scheduler {
       this.catchUp(sequence);
       include(sequence);
     }
-    while (budget > 0 && preempted.length === 0 && this.admitNext()) include(this.running.at(-1)!);
+    while (budget > 0 && this.admitNext()) include(this.running.at(-1)!);
 
     if (planned.length === 0) {
       if (this.live.size > 0)

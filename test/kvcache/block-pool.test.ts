@@ -73,7 +73,7 @@ describe("BlockPool", () => {
           expect(free + cached + owned).toBe(total);
         }
       }),
-      { seed: 1, numRuns: 500 },
+      { seed: 1, numRuns: 200 },
     );
   });
 

@@ -147,6 +147,21 @@ describe("CacheManager", () => {
     expect(cache.canAdmit("b", 13, true)).toBe(true);
   });
 
+  test("a released table that is computed again is offered again", () => {
+    const cache = new CacheManager({ blocks: 2, blockSize: 4 });
+    cache.open("a", range(8));
+    cache.reserve("a", 8);
+    cache.markComputed("a", 8);
+    cache.release("a");
+    expect(cache.counts.cached).toBe(2);
+    computeAndClose(cache, "b", range(8, 100)); // evicts both
+    cache.reserve("a", 8);
+    cache.markComputed("a", 8);
+    cache.close("a");
+    cache.open("c", range(8));
+    expect(cache.longestCachedPrefix("c", 8)).toHaveLength(1);
+  });
+
   test("refuses unknown and repeated requests", () => {
     const cache = new CacheManager({ blocks: 4, blockSize: 4 });
     cache.open("a", [1]);

