@@ -7,7 +7,7 @@ import type { NodeProto } from "./messages.ts";
 export interface FoundAttention {
   /** Counted from the input of the model. */
   readonly layer: number;
-  /** The Softmax or Attention node. */
+  /** The Softmax, or the operator that is a whole attention. */
   readonly core: NodeProto;
   /** The projections that queries, keys and values come from; one and the same when they are fused. */
   readonly query: Projection;
@@ -48,15 +48,21 @@ const scoreOps = new Set([...layoutOps, "Add", "Sub", "Mul", "Div", "Where"]);
 /** Between the softmax and the product with the values: rows that see nothing made 0 instead of NaN. */
 const weightOps = new Set(["Identity", "Cast", "Dropout", "Reshape", "Unsqueeze", "Squeeze", "IsNaN", "Where"]);
 
+/** Operators that are whole attentions: opset 23's, and ONNX Runtime's. */
+function isFused({ opType, domain }: NodeProto): boolean {
+  if (opType === "Attention") return domain === "" || domain === "ai.onnx";
+  return opType === "GroupQueryAttention" && domain === "com.microsoft";
+}
+
 /**
- * Finds every attention by following activations from each Softmax (or opset 23's Attention) back to the projections
- * and forward to the output projection. Names play no part.
+ * Finds every attention by following activations from each Softmax (or fused operator) back to the projections and
+ * forward to the output projection. Names play no part.
  * @throws ModelError "attention_unproven", naming the node and layer, for anything in between that is not rearranging,
  *   rope, scale or mask; whether those are the right ones is proven by prove.ts
  */
 export function findAttentions(flow: Flow): FoundAttention[] {
   return flow.graph.nodes
-    .filter(({ opType, input }) => (opType === "Softmax" && flow.isContent(input[0]!)) || opType === "Attention")
+    .filter((node) => isFused(node) || (node.opType === "Softmax" && flow.isContent(node.input[0]!)))
     .map((core, layer) => new Matcher(flow, core, layer).match());
 }
 
@@ -72,8 +78,7 @@ class Matcher {
   }
 
   match(): FoundAttention {
-    const { queries, keys, values, result } =
-      this.#core.opType === "Attention" ? this.#fusedOperands() : this.#softmaxOperands();
+    const { queries, keys, values, result } = isFused(this.#core) ? this.#fusedOperands() : this.#softmaxOperands();
     const query = this.#trace("query", queries, false);
     const key = this.#trace("key", keys, true);
     const value = this.#trace("value", values, true);
@@ -93,15 +98,20 @@ class Matcher {
     throw new ModelError("attention_unproven", `attention cannot be proven: layer ${this.#layer}, ${message}`);
   }
 
-  /** Attention of opset 23: query, key, value, mask, past key, past value. */
+  /**
+   * Attention: query, key, value, mask, past key, past value. GroupQueryAttention has no mask among them, may have rope
+   * inside, and may take all three packed as its query.
+   */
   #fusedOperands() {
-    const [query = "", key = "", value = "", , pastKey = "", pastValue = ""] = this.#core.input;
+    const { opType, input, output } = this.#core;
+    const [query = "", key = "", value = ""] = input;
+    const [pastKey = "", pastValue = ""] = input.slice(opType === "Attention" ? 4 : 3);
     if (attribute(this.#core, "softcap")?.f) this.#fail(`${describeNode(this.#core)} has a softcap`);
     return {
       queries: [query],
-      keys: [key, pastKey].filter(Boolean),
-      values: [value, pastValue].filter(Boolean),
-      result: this.#core.output[0]!,
+      keys: [key || query, pastKey].filter(Boolean),
+      values: [value || query, pastValue].filter(Boolean),
+      result: output[0]!,
     };
   }
 

@@ -1,7 +1,7 @@
 /** The exports of test/golden/exports, and edited copies of them. */
 import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join, resolve } from "node:path";
 import { afterAll } from "vitest";
 import { packageRoot } from "../../attention/root.ts";
 import { parseConfig } from "../../models/config.ts";
@@ -48,10 +48,10 @@ export function removeTemporaryFolders(): void {
   });
 }
 
-/** A copy of a variant in a temporary folder, its graph changed. */
+/** A copy of a variant, or of a folder by its path, in a temporary folder, its graph changed. */
 export function editedExport(variant: string, edit: (graph: GraphProto) => void = () => {}): string {
-  const folder = join(temporaryFolder(), variant);
-  cpSync(join(exportsFolder, variant), folder, { recursive: true });
+  const folder = join(temporaryFolder(), basename(variant));
+  cpSync(resolve(exportsFolder, variant), folder, { recursive: true });
   const path = join(folder, "model.onnx");
   const model = readModel(path);
   edit(graphOf(model));
@@ -59,10 +59,10 @@ export function editedExport(variant: string, edit: (graph: GraphProto) => void 
   return folder;
 }
 
-/** A copy of a variant with config.json changed. */
+/** A copy of a variant, or of a folder by its path, with config.json changed. */
 export function reconfiguredExport(variant: string, changes: Record<string, unknown>): string {
-  const folder = join(temporaryFolder(), variant);
-  cpSync(join(exportsFolder, variant), folder, { recursive: true });
+  const folder = join(temporaryFolder(), basename(variant));
+  cpSync(resolve(exportsFolder, variant), folder, { recursive: true });
   const path = join(folder, "config.json");
   writeFileSync(path, JSON.stringify({ ...JSON.parse(readFileSync(path, "utf8")), ...changes }));
   return folder;
