@@ -16,12 +16,12 @@ describe("EventQueue", () => {
   test.each([0, 3])("gives a consumer that pauses %i turns everything, in order", async (pause) => {
     const queue = new EventQueue<number>();
     const collected = collect(queue, pause);
-    for (let item = 0; item < 10; item++) {
+    for (let item = 0; item < 30; item++) {
       queue.push(item);
       if (item % 3 === 0) await eventLoopTurn();
     }
     queue.end();
-    expect(await collected).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    expect(await collected).toEqual(Array.from({ length: 30 }, (_, i) => i));
   });
 
   test("gives what came before an error, then the error", async () => {
