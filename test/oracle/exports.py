@@ -170,8 +170,9 @@ def generate(name: str, variant: Variant, seed: int) -> None:
         item.chmod(0o644)
     shutil.rmtree(GOLDEN / "exports" / name, ignore_errors=True)
     folder = folder.rename(GOLDEN / "exports" / name)
+    nodes = len(onnx.load(folder / path.name).graph.node)
     size = sum(item.stat().st_size for item in folder.iterdir())
-    print(f"{name}: {len(onnx.load(folder / path.name).graph.node)} nodes, {size} bytes, |ort - torch| {difference:.1e}", flush=True)
+    print(f"{name}: {nodes} nodes, {size} bytes, |ort - torch| {difference:.1e}", flush=True)
 
 
 def main() -> None:

@@ -76,9 +76,10 @@ def export(model: PreTrainedModel, options: ExportOptions, path: Path) -> None:
         if options.exporter == "dynamo":
             auto = torch.export.Dim.DYNAMIC
             dims = [{0: auto, 2: auto} if name.startswith("past") else {0: auto, 1: auto} for name in names]
+            shapes = (dims[0], tuple(dims[1:])) if dims[1:] else (dims[0],)
             program = torch.onnx.export(
                 module, tuple(inputs.values()), dynamo=True, input_names=names, output_names=outputs,
-                dynamic_shapes=(dims[0], tuple(dims[1:])) if dims[1:] else (dims[0],), opset_version=options.opset, external_data=False,
+                dynamic_shapes=shapes, opset_version=options.opset, external_data=False,
             )
             program.save(str(path))
             strip_traces(path)
@@ -95,7 +96,7 @@ def export(model: PreTrainedModel, options: ExportOptions, path: Path) -> None:
 
 
 def strip_traces(path: Path) -> None:
-    """The dynamo exporter writes a Python stack trace at every node: most of a small file, and none of its meaning."""
+    """The dynamo exporter writes a Python stack trace at every node: most of a small file, none of its meaning."""
     model = onnx.load(path)
     for item in [*model.graph.node, *model.graph.input, *model.graph.output, *model.graph.value_info,
                  *model.graph.initializer]:

@@ -21,8 +21,10 @@ CASES = {
     "default": ("llama", {"head_dim": 64, "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}}),
     "default-theta-1e6": ("llama", {"head_dim": 128, "rope_parameters": {"rope_type": "default", "rope_theta": 1e6}}),
     "default-from-hidden": ("llama", {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}}),
-    "linear": ("llama", {"head_dim": 64, "rope_parameters": {"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0}}),
-    "dynamic": ("llama", {"head_dim": 64, "rope_parameters": {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0}}),
+    "linear": ("llama", {"head_dim": 64, "rope_parameters": {
+        "rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0}}),
+    "dynamic": ("llama", {"head_dim": 64, "rope_parameters": {
+        "rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0}}),
     "llama3": ("llama", {"head_dim": 64, "max_position_embeddings": 131072, "rope_parameters": LLAMA3_2}),
     "llama3-small": ("llama", {"head_dim": 32, "max_position_embeddings": 8192, "rope_parameters": LLAMA3_2 | {
         "rope_theta": 1e6, "factor": 16.0, "original_max_position_embeddings": 512}}),
