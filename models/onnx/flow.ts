@@ -30,7 +30,7 @@ export interface Embedding extends Projection {
 }
 
 /** Their outputs depend on their inputs' shapes only. */
-const shapeOps = new Set(["Shape", "Size"]);
+export const shapeOps: ReadonlySet<string> = new Set(["Shape", "Size"]);
 const integerTypes: readonly number[] = [DataType.INT32, DataType.INT64];
 
 /**

@@ -4,7 +4,7 @@ import type { ModelConfig } from "../types.ts";
 import { makeValueInfo } from "./build.ts";
 import { inlineTensor } from "./external.ts";
 import { decoderFeed, type RunShape } from "./feeds.ts";
-import type { Flow, Projection } from "./flow.ts";
+import { type Flow, type Projection, shapeOps } from "./flow.ts";
 import { attribute, describeNode } from "./graph.ts";
 import type { FoundAttention } from "./match.ts";
 import {
@@ -16,6 +16,14 @@ import {
   type ValueInfoProto,
 } from "./messages.ts";
 import { encodeModel } from "./proto.ts";
+
+/** One experiment. */
+export interface Probe extends RunShape {
+  /** Standard deviation of the random activations and caches. */
+  readonly deviation: number;
+  /** Give every layer the same cached keys and the same cached values; long caches need it to fit in memory. */
+  readonly shareCache: boolean;
+}
 
 /** Everything that was fed and what came out, by tensor name. */
 export interface ProbeResult {
@@ -32,14 +40,21 @@ export class AttentionProbe {
   readonly #cuts: readonly Projection[];
   readonly #values: readonly ValueInfoProto[];
   readonly #config: ModelConfig;
+  readonly #keyCaches: ReadonlySet<string | undefined>;
   /** Float constants that the cut-out graph holds, among them rope's frequencies. */
   readonly constants: readonly TensorProto[];
 
-  private constructor(session: InferenceSession, cut: CutGraph, config: ModelConfig) {
+  private constructor(
+    session: InferenceSession,
+    cut: CutGraph,
+    config: ModelConfig,
+    keyCaches: ReadonlySet<string | undefined>,
+  ) {
     this.#session = session;
     this.#cuts = cut.projections;
     this.#values = cut.values;
     this.#config = config;
+    this.#keyCaches = keyCaches;
     const inline = cut.nodes.flatMap((node) => attribute(node, "value")?.t ?? []);
     this.constants = [...cut.initializers, ...inline];
   }
@@ -71,33 +86,31 @@ export class AttentionProbe {
         graphOptimizationLevel: "disabled",
         logSeverityLevel: 3,
       });
-      return new AttentionProbe(session, cut, config);
+      return new AttentionProbe(session, cut, config, new Set(found.map(({ pastKey }) => pastKey)));
     } catch (error) {
       throw new ModelError("unsupported_graph", `ONNX Runtime does not take the attention: ${messageOf(error)}`);
     }
   }
 
-  /**
-   * Runs one probe on random activations (standard deviation 1.5, so that some positions stand out). With `shareCache`
-   * every layer gets the same cached keys and the same cached values, which long caches need to fit in memory.
-   */
-  async run({ tokens, past }: RunShape, shareCache: boolean): Promise<ProbeResult> {
+  /** Runs one probe. Throws ModelError "attention_unproven" when ONNX Runtime fails on it. */
+  async run({ tokens, past, deviation, shareCache }: Probe): Promise<ProbeResult> {
     const normal = normalGenerator(tokens * 65_537 + past);
+    const random = (size: number) => new Float32Array(size).map(() => deviation * normal());
     const inputs = new Map<string, Float32Array>();
     const feeds: Record<string, Tensor> = {};
     const ids = Array.from({ length: tokens }, (_, i) => i % this.#config.vocabSize);
-    const shared: Float32Array[] = [];
-    for (const [index, value] of this.#values.entries()) {
+    const shared = new Map<boolean, Float32Array>();
+    for (const value of this.#values) {
       feeds[value.name] = decoderFeed(value, { tokens, past }, this.#config, ids, (name, size) => {
-        // Keys and values alternate in every export; two buffers serve all layers.
-        const data = (shareCache && shared[index % 2]) || randomFloats(size, normal);
-        shared[index % 2] = data;
+        const isKey = this.#keyCaches.has(name);
+        const data = (shareCache && shared.get(isKey)) || random(size);
+        shared.set(isKey, data);
         inputs.set(name, data);
         return data;
       });
     }
     for (const { tensor, width, rank } of this.#cuts) {
-      const data = randomFloats(tokens * width, normal);
+      const data = random(tokens * width);
       inputs.set(tensor, data);
       feeds[tensor] = new Tensor("float32", data, rank === 2 ? [tokens, width] : [1, tokens, width]);
     }
@@ -150,7 +163,7 @@ function cutOut(flow: Flow, found: readonly FoundAttention[]): CutGraph {
   }
   const ordered = graph.nodes.filter((node) => nodes.has(node));
   const reader = ordered.find(
-    ({ opType, input }) => opType !== "Shape" && input.some((name) => flow.dependsOnIds(name)),
+    ({ opType, input }) => !shapeOps.has(opType) && input.some((name) => flow.dependsOnIds(name)),
   );
   if (reader) {
     throw new ModelError(
@@ -164,12 +177,6 @@ function cutOut(flow: Flow, found: readonly FoundAttention[]): CutGraph {
     values: graph.proto.input.filter(({ name }) => needed.has(name)),
     projections: [...projections.values()],
   };
-}
-
-function randomFloats(size: number, normal: () => number): Float32Array {
-  const values = new Float32Array(size);
-  for (let i = 0; i < size; i++) values[i] = 1.5 * normal();
-  return values;
 }
 
 /** Reproducible normal deviates: Marsaglia's polar method over mulberry32. */
