@@ -105,7 +105,7 @@ def strip_traces(path: Path) -> None:
 
 
 def store_as_f16(path: Path, least: int = 64) -> None:
-    """Stores float32 initializers of `least` elements or more as float16 behind a Cast; the arithmetic stays float32."""
+    """Stores float32 initializers of `least` elements or more as float16 behind a Cast; arithmetic stays float32."""
     model = onnx.load(path)
     casts = []
     for tensor in model.graph.initializer:
