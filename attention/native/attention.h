@@ -92,7 +92,8 @@ struct Step {
   const float* cosSin;  // [rows][rotaryDim/2][2] (cos, sin), null when rotaryDim is 0
 };
 
-// Bytes that the algorithm must read from the store (f32 here), summed over layers and heads of a step.
+// Bytes that the algorithm must read from the store (f32 here), summed over layers, KV heads and rows of a step. Each row
+// counts what it sees, also where a tile of rows reads a page together.
 struct Traffic {
   uint64_t scoreBytes = 0;            // SparQ step 1: r components of every visible key
   uint64_t gatherBytes = 0;           // SparQ steps 2 and 3: kept keys and values, sums of V
@@ -109,6 +110,8 @@ struct Pool {
 
 // Appends the rows' K (after rope) and V, then writes out[row][heads * headDim]. The caller has validated the step
 // (block tables cover the positions, ids inside the store, settings in range). Adds to *traffic when it is not null.
+// A position is appended once, after those before it: writing one again would count it twice in the page's sum of V, but
+// for a page that is begun anew. Finite inputs give finite results while |V| stays below FLT_MAX / positions.
 void attendLayer(Path path, KvStore& store, const LayerParams& params, const Step& step, const Projection& q,
                  const Projection& k, const Projection& v, float* out, const Pool& pool, Traffic* traffic);
 

@@ -9,6 +9,7 @@ namespace {
 using Vec = __m256;
 constexpr int kLanes = 8;
 constexpr int kRowTile = 4;
+constexpr int kRegisters = 16;
 
 inline __m256i laneNumbers() { return _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7); }
 inline __m256i firstLanes(int n) { return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), laneNumbers()); }

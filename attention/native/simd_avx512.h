@@ -9,6 +9,7 @@ namespace {
 using Vec = __m512;
 constexpr int kLanes = 16;
 constexpr int kRowTile = 8;
+constexpr int kRegisters = 32;
 
 inline __mmask16 firstLanes(int n) { return static_cast<__mmask16>((1u << n) - 1u); }
 

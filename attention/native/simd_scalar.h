@@ -9,7 +9,8 @@ namespace {
 typedef float Vec __attribute__((vector_size(16)));
 typedef int32_t IntVec __attribute__((vector_size(16)));
 constexpr int kLanes = 4;
-constexpr int kRowTile = 4;  // query vectors that a tile kernel holds in registers
+constexpr int kRowTile = 4;  // query vectors that a tile kernel holds in registers, at most
+constexpr int kRegisters = 16;
 
 inline Vec zeros() { return Vec{0, 0, 0, 0}; }
 inline Vec splat(float x) { return Vec{x, x, x, x}; }
