@@ -3,6 +3,7 @@ import { basename, dirname, extname, join } from "node:path";
 import { prepareGraph } from "./cache.ts";
 import { parseConfig } from "./config.ts";
 import { ModelError } from "./errors.ts";
+import { importGguf } from "./gguf/import.ts";
 import { readJsonFile } from "./json.ts";
 import { importOnnx } from "./onnx/import.ts";
 import { locateModel, type ModelLocation } from "./registry.ts";
@@ -18,9 +19,7 @@ import type { LoadModelOptions, PreparedModel } from "./types.ts";
 export async function loadModel(nameOrPath: string, options: LoadModelOptions = {}): Promise<PreparedModel> {
   const location = locateModel(nameOrPath, options.cacheDir);
   const file = modelFile(location);
-  if (extname(file) === ".gguf") {
-    throw new ModelError("unsupported_graph", `${file}: GGUF files cannot be read yet`);
-  }
+  if (extname(file) === ".gguf") return { ...(await importGguf(file, options)), name: location.name };
   return loadOnnx(location.name, file, options);
 }
 

@@ -68,5 +68,7 @@ export interface LoadModelOptions {
   readonly cacheDir?: string;
   /** Make the graph anew even if a cached one fits. */
   readonly force?: boolean;
+  /** How inputs of quantised linears are rounded, see builder/linear.ts; default SPARQ_ACTIVATIONS or "int8x2". */
+  readonly activations?: "int8x2" | "int8";
   readonly onProgress?: (done: number, total: number, what: string) => void;
 }

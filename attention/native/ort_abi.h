@@ -119,6 +119,7 @@ inline constexpr Function<244, Status*(const KernelInfo*, char* out, size_t* siz
 // *out stays the runtime's.
 inline constexpr Function<249, Status*(const KernelInfo*, size_t index, int* isConstant, const Value** out)>
     kernelInfoGetConstantInput;
+inline constexpr Function<88, Status*(const KernelContext*, size_t* out)> kernelContextGetInputCount;
 inline constexpr Function<90, Status*(const KernelContext*, size_t index, const Value** out)> kernelContextGetInput;
 inline constexpr Function<91, Status*(KernelContext*, size_t index, const int64_t* shape, size_t rank, Value** out)>
     kernelContextGetOutput;

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <stdexcept>
 
+#include "quantised_linear.h"
 #include "rope.h"
 #include "step_input.h"
 #include "swiglu.h"
@@ -37,9 +38,9 @@ Input inputOf(const ort::KernelContext* context, size_t index) {
   return {dataOf(value), ort::shapeOf(value)};
 }
 
-float* outputOf(ort::KernelContext* context, const std::vector<int64_t>& shape) {
+float* outputOf(ort::KernelContext* context, const std::vector<int64_t>& shape, size_t index = 0) {
   ort::Value* value = nullptr;
-  check(ort::kernelContextGetOutput(context, 0, shape.data(), shape.size(), &value));
+  check(ort::kernelContextGetOutput(context, index, shape.data(), shape.size(), &value));
   return const_cast<float*>(dataOf(value));
 }
 
@@ -259,6 +260,61 @@ struct SwiGlu {
   StepContext& context;
 };
 
+struct SplitActivations {
+  SplitActivations(const ort::CustomOp* op, const ort::KernelInfo* info)
+      : context(*static_cast<const Operators::Operator*>(op)->context) {
+    check(ort::kernelInfoGetInt64(info, "block_size", &blockSize));
+    if (blockSize < 16 || blockSize % 16 != 0) {
+      throw std::invalid_argument("sparq.SplitActivations: block_size is " + std::to_string(blockSize) +
+                                  ", must be a multiple of 16");
+    }
+  }
+
+  void compute(ort::KernelContext* kernelContext) const {
+    const Input input = inputOf(kernelContext, 0);
+    if (input.shape.empty() || input.width() == 0 || input.width() % blockSize != 0) {
+      throw std::invalid_argument("sparq.SplitActivations: input has shape " + ort::shapeText(input.shape) +
+                                  ", its last dimension must be a multiple of block_size = " + std::to_string(blockSize));
+    }
+    const int64_t rows = input.rows(), columns = input.width();
+    float* halves = outputOf(kernelContext, {2, rows, columns}, 0);
+    float* sums = outputOf(kernelContext, {rows, columns / blockSize}, 1);
+    splitActivations(context.path, input.data, halves, sums, rows, columns, blockSize,
+                     poolOf(kernelContext, context.threads));
+  }
+
+  StepContext& context;
+  int64_t blockSize = 0;
+};
+
+struct JoinProducts {
+  JoinProducts(const ort::CustomOp* op, const ort::KernelInfo*)
+      : context(*static_cast<const Operators::Operator*>(op)->context) {}
+
+  void compute(ort::KernelContext* kernelContext) const {
+    const Input products = inputOf(kernelContext, 0);
+    size_t inputs = 0;
+    check(ort::kernelContextGetInputCount(kernelContext, &inputs));
+    Input sums{nullptr, {0}}, offsets{nullptr, {0}};
+    if (inputs == 3) sums = inputOf(kernelContext, 1), offsets = inputOf(kernelContext, 2);
+    const int64_t blocks = sums.width();
+    const bool fits = products.shape.size() == 3 && products.shape[0] == 2;
+    const bool offsetsFit = blocks == 0 || (sums.shape.size() == 2 && sums.shape[0] == products.shape[1] &&
+                                            offsets.shape == std::vector<int64_t>{blocks, products.width()});
+    if (!fits || !offsetsFit) {
+      throw std::invalid_argument("sparq.JoinProducts: shapes " + ort::shapeText(products.shape) + ", " +
+                                  ort::shapeText(sums.shape) + ", " + ort::shapeText(offsets.shape) +
+                                  " are not [2, rows, columns], [rows, blocks], [blocks, columns]");
+    }
+    const int64_t rows = products.shape[1], columns = products.shape[2];
+    float* out = outputOf(kernelContext, {1, rows, columns});
+    joinProducts(context.path, products.data, sums.data, offsets.data, out, rows, columns, blocks,
+                 poolOf(kernelContext, context.threads));
+  }
+
+  StepContext& context;
+};
+
 void StepContext::begin(std::vector<Sequence> newSequences, int32_t newRows) {
   sequences = std::move(newSequences);
   rows = newRows;
@@ -295,8 +351,9 @@ void StepContext::claimLayer(int32_t layer, const std::string& node) {
 
 Operators::Operators(StepContext& context)
     : domain_(ort::make<ort::CustomOpDomainOwner>(ort::createCustomOpDomain, "sparq")) {
-  operators_ = {Operator{lifeCycle<PagedAttention>(), &context}, Operator{lifeCycle<SwiGlu>(), &context}};
-  auto& [attention, swiGlu] = operators_;
+  operators_ = {Operator{lifeCycle<PagedAttention>(), &context}, Operator{lifeCycle<SwiGlu>(), &context},
+                Operator{lifeCycle<SplitActivations>(), &context}, Operator{lifeCycle<JoinProducts>(), &context}};
+  auto& [attention, swiGlu, split, join] = operators_;
   attention.getName = [](const ort::CustomOp*) { return "PagedAttention"; };
   attention.getInputTypeCount = [](const ort::CustomOp*) { return size_t{4}; };
   attention.getInputCharacteristic = [](const ort::CustomOp*, size_t index) {
@@ -304,6 +361,14 @@ Operators::Operators(StepContext& context)
   };
   swiGlu.getName = [](const ort::CustomOp*) { return "SwiGLU"; };
   swiGlu.getInputTypeCount = [](const ort::CustomOp*) { return size_t{1}; };
+  split.getName = [](const ort::CustomOp*) { return "SplitActivations"; };
+  split.getInputTypeCount = [](const ort::CustomOp*) { return size_t{1}; };
+  split.getOutputTypeCount = [](const ort::CustomOp*) { return size_t{2}; };
+  join.getName = [](const ort::CustomOp*) { return "JoinProducts"; };
+  join.getInputTypeCount = [](const ort::CustomOp*) { return size_t{3}; };
+  join.getInputCharacteristic = [](const ort::CustomOp*, size_t index) {
+    return index > 0 ? ort::kOptional : ort::kRequired;
+  };
   for (const Operator& op : operators_) check(ort::customOpDomainAdd(domain_.get(), &op));
 }
 

@@ -6,6 +6,9 @@
 //   rope_interleaved, window, and {q,k,v}_offset, {q,k,v}_head_stride: component c of head h is at offset + h *
 //   head_stride + c of a row. Float attributes scale, rope_scale. All are required.
 // SwiGLU: input [..., 2F], gate then up; output [..., F].
+// SplitActivations: input [..., K] of T rows, attribute block_size; outputs [2, T, K] and [T, K / block_size].
+// JoinProducts: inputs [2, T, N] and, both or neither, [T, B], [B, N]; output [1, T, N]. For these two see
+//   quantised_linear.h.
 //
 // Which sequences the rows belong to does not go through the graph: the operators of a session share its StepContext.
 #pragma once
@@ -70,8 +73,10 @@ class Operators {
   };
   friend struct PagedAttention;
   friend struct SwiGlu;
+  friend struct SplitActivations;
+  friend struct JoinProducts;
 
-  std::array<Operator, 2> operators_;
+  std::array<Operator, 4> operators_;
   ort::CustomOpDomainOwner domain_;
 };
 

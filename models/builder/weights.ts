@@ -1,0 +1,90 @@
+/** What a builder needs of a model's weights, whatever file they come from. */
+
+/** A matrix of plain floats, one row for each output. */
+export interface DenseMatrix {
+  readonly kind: "dense";
+  readonly rows: number;
+  readonly columns: number;
+  /** [rows, columns] */
+  readonly values: Float32Array;
+  /** The same as IEEE binary16 bits, if the source has them so: half the size without loss. */
+  readonly halves?: Uint16Array;
+}
+
+/**
+ * A matrix quantised in blocks along its rows: an element is scale * (q - 2^(bits - 1)) + offset, with q an unsigned
+ * integer of `bits` bits and one scale (and offset, if there are any) for each block of `blockSize` columns.
+ */
+export interface BlockMatrix {
+  readonly kind: "blocks";
+  readonly rows: number;
+  readonly columns: number;
+  readonly bits: 4 | 8;
+  readonly blockSize: number;
+  /** [rows, columns * bits / 8]; of two 4-bit values in a byte the first is the low one. */
+  readonly quants: Uint8Array;
+  /** [rows, columns / blockSize] */
+  readonly scales: Float32Array;
+  readonly offsets?: Float32Array;
+}
+
+export type WeightMatrix = DenseMatrix | BlockMatrix;
+
+/** Weights by the names that Hugging Face's classes give them, e.g. "model.layers.0.self_attn.q_proj.weight". */
+export interface WeightSource {
+  has(name: string): boolean;
+  /** Throws ModelError, naming file and tensor, if it is missing, of another shape or of an unsupported type. */
+  vector(name: string, length: number): Float32Array;
+  /** As `vector`. Rows of q_proj and k_proj are in Hugging Face's order: rope pairs are (i, i + rotaryDim / 2). */
+  matrix(name: string, rows: number, columns: number): WeightMatrix;
+}
+
+/** The rows of several matrices, one after the other; undefined if they are not stored the same way. */
+export function stackRows(matrices: readonly WeightMatrix[]): WeightMatrix | undefined {
+  const first = matrices[0]!;
+  if (matrices.length === 1) return first;
+  const rows = matrices.reduce((sum, matrix) => sum + matrix.rows, 0);
+  const { columns } = first;
+  if (matrices.every((matrix) => matrix.kind === "dense")) {
+    return { kind: "dense", rows, columns, values: concatFloats(matrices.map(({ values }) => values)) };
+  }
+  if (!matrices.every((matrix) => matrix.kind === "blocks") || first.kind !== "blocks") return undefined;
+  const { bits, blockSize } = first;
+  const alike = matrices.every(
+    (matrix) =>
+      matrix.bits === bits &&
+      matrix.blockSize === blockSize &&
+      (matrix.offsets === undefined) === (first.offsets === undefined),
+  );
+  if (!alike) return undefined;
+  const offsets = matrices.flatMap((matrix) => (matrix.offsets ? [matrix.offsets] : []));
+  return {
+    kind: "blocks",
+    rows,
+    columns,
+    bits,
+    blockSize,
+    quants: Buffer.concat(matrices.map((matrix) => matrix.quants)),
+    scales: concatFloats(matrices.map((matrix) => matrix.scales)),
+    ...(offsets.length > 0 ? { offsets: concatFloats(offsets) } : {}),
+  };
+}
+
+function concatFloats(arrays: readonly Float32Array[]): Float32Array {
+  const out = new Float32Array(arrays.reduce((sum, array) => sum + array.length, 0));
+  let at = 0;
+  for (const array of arrays) {
+    out.set(array, at);
+    at += array.length;
+  }
+  return out;
+}
+
+/** [rows, columns] to [columns, rows]. */
+export function transpose(values: Float32Array, rows: number, columns: number): Float32Array {
+  const out = new Float32Array(values.length);
+  for (let row = 0; row < rows; row++) {
+    for (let column = 0; column < columns; column++) out[column * rows + row] = values[row * columns + column]!;
+  }
+  return out;
+}

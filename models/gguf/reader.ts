@@ -1,0 +1,167 @@
+import { closeSync, fstatSync, openSync, readSync } from "node:fs";
+import { GGMLQuantizationType, type GGUFParseOutput, gguf } from "@huggingface/gguf";
+import { ModelError, messageOf } from "../errors.ts";
+import { Fields } from "../fields.ts";
+import { supportedTypes, type TensorType, tensorTypeOf } from "./types.ts";
+
+/** One tensor's entry. Only its place is known; `GgufFile.read` fetches the bytes. */
+export interface GgufTensor {
+  readonly name: string;
+  readonly type: TensorType;
+  /** Outermost first, as in ONNX and torch (GGUF itself lists the innermost first). */
+  readonly shape: readonly number[];
+  /** Byte offset in the file, and length. */
+  readonly offset: number;
+  readonly bytes: number;
+}
+
+/** An open GGUF file: metadata and tensor entries in memory, tensor data read on demand. Close it. */
+export interface GgufFile {
+  readonly path: string;
+  readonly bytes: number;
+  /** Metadata by key; errors of its readers name the file and the key. */
+  readonly metadata: Fields;
+  readonly tensors: ReadonlyMap<string, GgufTensor>;
+  /** The tensor's bytes as they are in the file. Throws ModelError "file_truncated" if the file has shrunk. */
+  read(tensor: GgufTensor): Uint8Array;
+  close(): void;
+}
+
+const MAGIC = "GGUF";
+/** Magic, version, number of tensors, number of metadata entries. */
+const HEADER_BYTES = 24;
+
+/**
+ * Opens a GGUF file (version 2 or 3, little-endian) and checks that every tensor's data is inside it.
+ * @throws ModelError file_missing, file_truncated, file_invalid or unsupported_graph (a tensor type that is not known),
+ *   naming the file, the tensor and the numbers
+ */
+export async function openGguf(path: string): Promise<GgufFile> {
+  const descriptor = openFile(path);
+  try {
+    const bytes = fstatSync(descriptor).size;
+    checkHeader(path, descriptor, bytes);
+    const parsed = await parse(path, bytes);
+    const tensors = tensorEntries(path, bytes, parsed);
+    return {
+      path,
+      bytes,
+      metadata: new Fields(withoutBigints(parsed.metadata), path),
+      tensors,
+      read: (tensor) => readTensor(path, descriptor, tensor),
+      close: () => closeSync(descriptor),
+    };
+  } catch (error) {
+    closeSync(descriptor);
+    throw error;
+  }
+}
+
+function openFile(path: string): number {
+  try {
+    return openSync(path, "r");
+  } catch (error) {
+    throw new ModelError("file_missing", `cannot read ${path}: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+function checkHeader(path: string, descriptor: number, bytes: number): void {
+  const header = Buffer.alloc(HEADER_BYTES);
+  const read = readSync(descriptor, header, 0, HEADER_BYTES, 0);
+  const magic = header.subarray(0, 4);
+  if (read < 4 || magic.toString("latin1") !== MAGIC) {
+    const found = read === 0 ? "nothing" : magic.subarray(0, read).toString("hex");
+    throw new ModelError("file_invalid", `${path} (${bytes} bytes) is not a GGUF file: it begins with ${found} (hex)`);
+  }
+  if (read < HEADER_BYTES) {
+    throw new ModelError("file_truncated", `${path} is truncated: ${bytes} bytes, a GGUF header has ${HEADER_BYTES}`);
+  }
+  const version = header.readUInt32LE(4);
+  if (version === 2 || version === 3) return;
+  const bigEndian = header.readUInt32BE(4);
+  const reason = bigEndian === 2 || bigEndian === 3 ? "it is big-endian" : `its version is ${version}`;
+  throw new ModelError("file_invalid", `${path}: ${reason}; supported are little-endian versions 2 and 3`);
+}
+
+/** 64-bit integers as numbers; sizes and ids are far below 2^53. */
+function withoutBigints(metadata: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const entries = Object.entries(metadata);
+  return Object.fromEntries(entries.map(([key, value]) => [key, typeof value === "bigint" ? Number(value) : value]));
+}
+
+async function parse(path: string, bytes: number): Promise<GGUFParseOutput<{ strict: false }>> {
+  let parsed: GGUFParseOutput<{ strict: false }>;
+  try {
+    parsed = (await gguf(path, { allowLocalFile: true })) as GGUFParseOutput<{ strict: false }>;
+  } catch (error) {
+    throw new ModelError(
+      "file_invalid",
+      `${path} (${bytes} bytes) is truncated or damaged: its metadata cannot be read: ${messageOf(error)}`,
+      { cause: error },
+    );
+  }
+  // Past the end of the file the parser sees zeros, which pass for empty entries.
+  const end = parsed.tensorInfoByteRange[1];
+  if (end > bytes) {
+    throw new ModelError(
+      "file_truncated",
+      `${path} is truncated: ${bytes} bytes, its list of tensors ends at ${end} or later`,
+    );
+  }
+  return parsed;
+}
+
+function tensorEntries(
+  path: string,
+  bytes: number,
+  parsed: GGUFParseOutput<{ strict: false }>,
+): Map<string, GgufTensor> {
+  const start = Number(parsed.tensorDataOffset);
+  const tensors = new Map<string, GgufTensor>();
+  for (const info of parsed.tensorInfos) {
+    const type = tensorTypeOf(info.dtype);
+    if (type === undefined) {
+      throw new ModelError(
+        "unsupported_graph",
+        `${path}: tensor "${info.name}" has type ${GGMLQuantizationType[info.dtype] ?? info.dtype}; ` +
+          `supported: ${supportedTypes.join(", ")}`,
+      );
+    }
+    const shape = info.shape.map(Number).reverse();
+    const columns = shape.at(-1) ?? 1;
+    if (columns % type.blockSize !== 0) {
+      throw new ModelError(
+        "file_invalid",
+        `${path}: tensor "${info.name}" has rows of ${columns} elements, ${type.name} needs a multiple of ${type.blockSize}`,
+      );
+    }
+    const elements = shape.reduce((product, size) => product * size, 1);
+    const length = (elements / type.blockSize) * type.blockBytes;
+    const offset = start + Number(info.offset);
+    if (offset + length > bytes) {
+      throw new ModelError(
+        "file_truncated",
+        `${path} is truncated: it has ${bytes} bytes, tensor "${info.name}" is at ${offset} to ${offset + length}`,
+      );
+    }
+    tensors.set(info.name, { name: info.name, type, shape, offset, bytes: length });
+  }
+  return tensors;
+}
+
+function readTensor(path: string, descriptor: number, tensor: GgufTensor): Uint8Array {
+  // A fresh buffer, not a pooled one: typed arrays of wider elements may be laid over it.
+  const bytes = new Uint8Array(tensor.bytes);
+  let done = 0;
+  while (done < bytes.length) {
+    const read = readSync(descriptor, bytes, done, bytes.length - done, tensor.offset + done);
+    if (read === 0) {
+      throw new ModelError(
+        "file_truncated",
+        `${path} has shrunk: tensor "${tensor.name}" of ${tensor.bytes} bytes at ${tensor.offset} ends after ${done}`,
+      );
+    }
+    done += read;
+  }
+  return bytes;
+}
