@@ -33,7 +33,7 @@ describe.each(["tiny-llama", "tiny-pythia"])("%s against transformers", (name) =
     model = await loadModel(name);
     session = await openFor(model, long.ids.length + 64);
     runner = new SequenceRunner(session);
-  });
+  }, 60_000);
   afterAll(() => session?.close());
 
   /** Of [rows, vocab], the rows that the golden has. */

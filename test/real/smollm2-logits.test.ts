@@ -84,7 +84,7 @@ describe("SmolLM2-135M-Instruct against transformers on the dequantised weights"
     const longest = Math.max(...golden.prompts.map(({ ids }) => ids.length));
     session = await openFor(await loadModel(located.path), longest);
     runner = new SequenceRunner(session);
-  });
+  }, 600_000);
   beforeEach((context) => {
     if ("missing" in located) context.skip(located.missing);
   });
