@@ -8,6 +8,7 @@ const FLOAT_BYTES = 4;
 export interface Inspection {
   readonly name: string;
   readonly source: string;
+  readonly format: ImportReport["format"];
   readonly architecture: ModelConfig["modelType"];
   readonly parameters: number;
   readonly contextLength: number;
@@ -56,6 +57,7 @@ export function describeModel({ config, report, tokenizer, ...model }: PreparedM
   return {
     name: model.name,
     source: model.source,
+    format: report.format,
     architecture: config.modelType,
     parameters: report.parameters,
     contextLength: config.maxPositions,
@@ -119,23 +121,31 @@ export function formatInspection(inspection: Inspection): string {
     ],
     ["cache", `${bytes(cache.stored)} a token (keys twice, values, sums; f32), dense would be ${bytes(cache.dense)}`],
     ["graph", `${graph.path} (${graph.fromCache ? "kept from before" : "made now"})`],
-    ["nodes", `${graph.nodesBefore} before, ${graph.nodesAfter} now`],
-    ["removed", [...new Set([...graph.removedInputs, ...graph.removedOutputs].map(series))].join(", ") || "nothing"],
-    [
-      "self-check",
-      graph.selfCheck === null ? "not run" : `logits differ by at most ${graph.selfCheck.toExponential(1)}`,
-    ],
+    ...(inspection.format === "onnx" ? importRows(graph) : []),
   ];
   const attentions = graph.attentions.map(({ layer, node, pattern }) => `  ${layer}  ${node}: ${pattern}`);
   const files = inspection.files.map((file) => `  ${file.path}  ${bytes(file.bytes)}`);
   return [
     inspection.name,
     ...rows.map(([label, text]) => `  ${label.padEnd(13)}${text}`),
-    "attentions replaced",
+    inspection.format === "onnx" ? "attentions replaced" : "attentions",
     ...attentions,
     "files",
     ...files,
   ].join("\n");
+}
+
+/** What became of an existing graph; one that was built has no history. */
+function importRows(graph: Inspection["graph"]): [string, string][] {
+  const removed = new Set([...graph.removedInputs, ...graph.removedOutputs].map(series));
+  return [
+    ["nodes", `${graph.nodesBefore} before, ${graph.nodesAfter} now`],
+    ["removed", [...removed].join(", ") || "nothing"],
+    [
+      "self-check",
+      graph.selfCheck === null ? "not run" : `logits differ by at most ${graph.selfCheck.toExponential(1)}`,
+    ],
+  ];
 }
 
 /** past_key_values.7.key, one of many, as past_key_values.*.key. */

@@ -3,6 +3,7 @@ import { homedir } from "node:os";
 import { basename, dirname, extname, join, resolve } from "node:path";
 import { packageRoot } from "../attention/root.ts";
 import { ModelError } from "./errors.ts";
+import { catalogue } from "./pull/catalogue.ts";
 
 /** Models that come with the repository, in models/builtin/. */
 export const builtinModels: readonly string[] = ["tiny-llama", "tiny-pythia"];
@@ -52,8 +53,12 @@ export function locateModel(nameOrPath: string, cacheDir: string = userCacheDir(
   throw new ModelError(
     "model_not_found",
     `no model "${nameOrPath}": there is no file or folder ${path}, and the names known are ` +
-      `${known.map(({ name }) => name).join(", ") || "none"}`,
+      `${known.map(({ name }) => name).join(", ") || "none"}${pullHint(nameOrPath)}`,
   );
+}
+
+function pullHint(name: string): string {
+  return catalogue.some((entry) => entry.name === name) ? `; get it with: sparq pull ${name}` : "";
 }
 
 /** "…/smollm2/onnx/model.onnx" and "…/smollm2" are "smollm2"; "…/llama-q4.gguf" is "llama-q4". */

@@ -100,6 +100,11 @@ describe("what is no model", () => {
     expect(error.message).toContain("tiny-llama, tiny-pythia");
   });
 
+  it("says how to get a model that can be pulled", async () => {
+    expect((await errorOf("smollm2-135m-instruct")).message).toContain("sparq pull smollm2-135m-instruct");
+    expect((await errorOf("no-such-model")).message).not.toContain("sparq pull");
+  });
+
   it("refuses the empty name", async () => {
     expect((await errorOf("")).code).toBe("model_not_found");
   });
@@ -214,6 +219,13 @@ describe("the registry", () => {
 });
 
 describe("inspectModel", () => {
+  it("says nothing of an import where there was none", async () => {
+    const inspection = await inspectModel("tiny-llama", { cacheDir: temporaryFolder() });
+    const text = formatInspection({ ...inspection, format: "gguf" });
+    expect(text).toContain("\nattentions\n");
+    for (const part of ["replaced", "removed", "before,", "self-check"]) expect(text).not.toContain(part);
+  });
+
   it("describes tiny-llama, as data and as text", async () => {
     const inspection = await inspectModel("tiny-llama", { cacheDir: temporaryFolder() });
     expect(inspection).toMatchObject({
