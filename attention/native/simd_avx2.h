@@ -26,7 +26,6 @@ inline Vec mul(Vec a, Vec b) { return _mm256_mul_ps(a, b); }
 inline Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
 inline Vec maxOf(Vec a, Vec b) { return _mm256_max_ps(a, b); }
 inline Vec minOf(Vec a, Vec b) { return _mm256_min_ps(a, b); }
-inline Vec absOf(Vec a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
 inline float firstOf(Vec a) { return _mm256_cvtss_f32(a); }
 inline float sumOf(Vec a) {
   __m128 x = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));

@@ -25,7 +25,6 @@ inline Vec mul(Vec a, Vec b) { return _mm512_mul_ps(a, b); }
 inline Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
 inline Vec maxOf(Vec a, Vec b) { return _mm512_max_ps(a, b); }
 inline Vec minOf(Vec a, Vec b) { return _mm512_min_ps(a, b); }
-inline Vec absOf(Vec a) { return _mm512_abs_ps(a); }
 inline float sumOf(Vec a) { return _mm512_reduce_add_ps(a); }
 inline float largestOf(Vec a) { return _mm512_reduce_max_ps(a); }
 inline float smallestOf(Vec a) { return _mm512_reduce_min_ps(a); }

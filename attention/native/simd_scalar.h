@@ -36,7 +36,6 @@ inline Vec fma(Vec a, Vec b, Vec c) { return a * b + c; }  // fused where the pa
 // Both give b when a is not a number.
 inline Vec maxOf(Vec a, Vec b) { return a > b ? a : b; }
 inline Vec minOf(Vec a, Vec b) { return a < b ? a : b; }
-inline Vec absOf(Vec a) { return (Vec)((IntVec)a & 0x7fffffff); }
 inline float firstOf(Vec a) { return a[0]; }
 inline float sumOf(Vec a) { return (a[0] + a[2]) + (a[1] + a[3]); }
 inline float largestOf(Vec a) {
