@@ -1,0 +1,82 @@
+import { describe, expect, it } from "vitest";
+import { stackRows } from "../../../models/builder/weights.ts";
+import { dequantize } from "../../../models/gguf/blocks.ts";
+import { type BlockTypeName, blockMatrix } from "../../../models/gguf/quantised.ts";
+import { supportedTypes, type TensorTypeName } from "../../../models/gguf/types.ts";
+import { randomBlocks, seeded } from "../../support/gguf-llama.ts";
+import { maxDifference, readGoldenJson } from "../../support/golden.ts";
+
+type Golden = Record<TensorTypeName, { readonly bytes: string; readonly values: string }>;
+
+const golden = readGoldenJson<Golden>("gguf", "blocks.json");
+const fromHex = (hex: string) => new Uint8Array(Buffer.from(hex, "hex"));
+const blockTypes = supportedTypes.filter((type): type is BlockTypeName => type.startsWith("Q"));
+
+describe("block decoders", () => {
+  it("have a golden for every type but plain floats", () => {
+    expect(Object.keys(golden).sort()).toEqual(supportedTypes.filter((type) => type !== "F32").sort());
+  });
+
+  it.each(Object.keys(golden) as TensorTypeName[])("decode %s as the gguf package does, bit by bit", (type) => {
+    const { bytes, values } = golden[type];
+    const decoded = dequantize(type, fromHex(bytes));
+    expect(Buffer.from(decoded.buffer).toString("hex")).toBe(values);
+  });
+
+  it("take F32 as it is", () => {
+    const values = Float32Array.of(1.5, -0, 3e-42, 7e37);
+    expect(dequantize("F32", new Uint8Array(values.buffer))).toEqual(values);
+  });
+
+  it("refuse half a block", () => {
+    expect(() => dequantize("Q4_1", new Uint8Array(30))).toThrow("30 bytes are no whole Q4_1 blocks of 20 bytes");
+  });
+});
+
+/** What a block matrix stands for, from its definition. */
+function valuesOf(matrix: ReturnType<typeof blockMatrix>): Float32Array {
+  const { rows, columns, bits, blockSize, quants, scales, offsets } = matrix;
+  return Float32Array.from({ length: rows * columns }, (_, i) => {
+    const q = bits === 8 ? quants[i]! : (quants[i >> 1]! >> (4 * (i % 2))) & 15;
+    const block = Math.floor(i / blockSize);
+    return scales[block]! * (q - 2 ** (bits - 1)) + (offsets?.[block] ?? 0);
+  });
+}
+
+describe("block matrices", () => {
+  it.each(blockTypes)("hold the weights of %s", (type) => {
+    const bytes = randomBlocks(type, 6 * 512, seeded(3));
+    const matrix = blockMatrix(type, bytes, 6, 512);
+    const expected = dequantize(type, bytes);
+    const largest = expected.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+    expect(maxDifference(valuesOf(matrix), expected)).toBeLessThan(1e-6 * largest);
+    expect(matrix.quants).toHaveLength((6 * 512 * matrix.bits) / 8);
+    expect(matrix.scales).toHaveLength((6 * 512) / matrix.blockSize);
+  });
+
+  it("are exact where nothing is added to the scale", () => {
+    for (const type of ["Q4_0", "Q5_0", "Q8_0", "Q6_K"] as const) {
+      const bytes = randomBlocks(type, 512, seeded(4));
+      const matrix = blockMatrix(type, bytes, 2, 256);
+      expect(matrix.offsets).toBeUndefined();
+      expect(maxDifference(valuesOf(matrix), dequantize(type, bytes))).toBe(0);
+    }
+  });
+
+  it("stack when they are stored alike, and only then", () => {
+    const make = (type: BlockTypeName, rows: number, seed: number) =>
+      blockMatrix(type, randomBlocks(type, rows * 256, seeded(seed)), rows, 256);
+    const parts = [make("Q4_1", 3, 1), make("Q4_K", 2, 2)];
+    const stacked = stackRows(parts);
+    expect(stacked).toMatchObject({ rows: 5, columns: 256, bits: 4 });
+    expect(valuesOf(stacked as ReturnType<typeof blockMatrix>)).toEqual(
+      Float32Array.from(parts.flatMap((part) => [...valuesOf(part)])),
+    );
+    expect(stackRows([make("Q4_1", 3, 1), make("Q4_0", 3, 1)])).toBeUndefined();
+    expect(stackRows([make("Q8_0", 3, 1), make("Q6_K", 3, 1)])).toBeUndefined();
+    expect(stackRows([make("Q5_0", 3, 1), make("Q4_0", 3, 1)])).toBeUndefined();
+    const dense = { kind: "dense", rows: 1, columns: 2, values: Float32Array.of(1, 2) } as const;
+    expect(stackRows([dense, dense])).toMatchObject({ rows: 2, values: Float32Array.of(1, 2, 1, 2) });
+    expect(stackRows([dense, make("Q8_0", 3, 1)])).toBeUndefined();
+  });
+});
