@@ -78,7 +78,9 @@ struct Join {
   }
   for (; column < end; column++) {
     float total = first[column] + second[column];
-    for (int64_t block = 0; block < call.blocks; block++) total += sums[block] * call.offsets[block * call.columns + column];
+    for (int64_t block = 0; block < call.blocks; block++) {
+      total += sums[block] * call.offsets[block * call.columns + column];
+    }
     out[column] = total;
   }
 }

@@ -110,7 +110,8 @@ void badNumbersStayBad() {
   }
 }
 
-Floats join(Path path, const Floats& products, const Floats& sums, const Floats& offsets, int64_t rows, int64_t columns) {
+Floats join(Path path, const Floats& products, const Floats& sums, const Floats& offsets, int64_t rows,
+            int64_t columns) {
   const int64_t blocks = static_cast<int64_t>(sums.size()) / rows;
   Floats out(rows * columns, std::nanf(""));
   joinProducts(path, products.data(), sums.data(), offsets.data(), out.data(), rows, columns, blocks, pool);

@@ -10,12 +10,15 @@ const USER_DEFINED = 4;
 /** GPT-2's: words with their leading space, numbers, other signs, runs of spaces; byte by byte. */
 const byteLevel = { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: true };
 
+/** What the model's own file calls Digits: anything numeric, while the JavaScript library's Digits knows 0 to 9 only. */
+const singleDigits = { type: "Split", pattern: { Regex: "\\p{N}" }, behavior: "Isolated", invert: false };
+
 /**
  * tokenizer.ggml.pre: how text is cut before merging, as tokenizer.json says it. Only those that were checked against the
  * tokenizer.json of a model that they come from (smollm), or that are ByteLevel itself (gpt-2).
  */
 const preTokenizers: Readonly<Record<string, object>> = {
-  smollm: { type: "Sequence", pretokenizers: [{ type: "Digits", individual_digits: true }, byteLevel] },
+  smollm: { type: "Sequence", pretokenizers: [singleDigits, byteLevel] },
   "gpt-2": byteLevel,
 };
 
