@@ -56,7 +56,7 @@ describe("SmolLM2-135M-Instruct", () => {
 
   beforeAll(async () => {
     if ("missing" in located) return;
-    model = await loadModel(located.path);
+    model = await loadModel(located.path, { activations: "int8x2" });
     tokenizer = createTokenizer(model.tokenizer, model.config);
     const open = () =>
       openSession({ graphPath: model.graphPath, config: model.config, blocks: BLOCKS, spinning: false });
