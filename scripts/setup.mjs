@@ -25,7 +25,9 @@ function run(what, command, args, options = {}) {
 }
 
 function checkNode() {
-  const wanted = JSON.parse(readFileSync(join(root, "package.json"), "utf8")).engines.node.match(/\d+/g).map(Number);
+  const wanted = JSON.parse(readFileSync(join(root, "package.json"), "utf8"))
+    .engines.node.match(/\d+/g)
+    .map(Number);
   const have = process.versions.node.split(".").map(Number);
   const older = have[0] < wanted[0] || (have[0] === wanted[0] && have[1] < wanted[1]);
   if (older) fail(`needs Node ${wanted.join(".")} or newer; this is ${process.versions.node}`);
@@ -38,7 +40,9 @@ function needTool(name, hint) {
 /** Packages are current when the lock file that installed them is the one in the checkout. */
 function installPackages() {
   const stamp = join(root, "node_modules", ".sparq-lock");
-  const hash = createHash("sha256").update(readFileSync(join(root, "package-lock.json"))).digest("hex");
+  const hash = createHash("sha256")
+    .update(readFileSync(join(root, "package-lock.json")))
+    .digest("hex");
   if (existsSync(stamp) && readFileSync(stamp, "utf8") === hash) return;
   console.error("sparq setup: installing packages");
   // No package of ours needs its install script; onnxruntime-node's would download GPU libraries.

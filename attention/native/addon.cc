@@ -1,5 +1,8 @@
 // What Node sees, and the only file that knows Node-API: NativeAddon in ../types.ts. Converts and checks what comes from
 // JavaScript, runs steps and loads off the main thread, and turns every C++ exception into a JavaScript one.
+
+// When an environment is being torn down JavaScript cannot be reached, and an exception for it must not end the process.
+#define NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS
 #include <napi.h>
 
 #include <algorithm>
@@ -186,20 +189,23 @@ class Job {
     const Napi::HandleScope scope(env);
     napi_delete_async_work(env, job->work_);
     job->ended();
-    // When the environment is being torn down nothing below can reach JavaScript, and nobody waits for it.
     try {
       job->settle(env);
-    } catch (const Napi::Error& error) {
-      napi_reject_deferred(env, job->deferred_, error.Value());
+    } catch (const Napi::Error&) {
+      // The environment is being torn down: nobody waits for the promise any more.
     }
   }
 
   void settle(Napi::Env env) {
-    const Napi::Value value = guarded(env, [&] {
-      if (failure_) std::rethrow_exception(failure_);
-      return result(env);
-    });
-    napi_resolve_deferred(env, deferred_, value);
+    try {
+      const Napi::Value value = guarded(env, [&] {
+        if (failure_) std::rethrow_exception(failure_);
+        return result(env);
+      });
+      napi_resolve_deferred(env, deferred_, value);
+    } catch (const Napi::Error& error) {
+      napi_reject_deferred(env, deferred_, error.Value());
+    }
   }
 
   napi_deferred deferred_ = nullptr;
