@@ -1,5 +1,6 @@
 // What Node sees, and the only file that knows Node-API: NativeAddon in ../types.ts. Converts and checks what comes from
-// JavaScript, runs steps and loads off the main thread, and turns every C++ exception into a JavaScript one.
+// JavaScript, runs steps and loads off the main thread, and turns every C++ exception into a JavaScript one. Long because it is
+// the only one: nothing of Node-API may be needed elsewhere.
 
 // When an environment is being torn down JavaScript cannot be reached, and an exception for it must not end the process.
 #define NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS

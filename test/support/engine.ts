@@ -1,0 +1,79 @@
+import type { AttentionSettings, StepSequence } from "../../attention/types.ts";
+import { createEngine, type EngineOptions, type StepRunner } from "../../server/engine/engine.ts";
+import type { Engine, GenerateRequest, SamplingParams, TokenEvent } from "../../server/engine/types.ts";
+import { FakeRunner, type FakeRunnerOptions, generateAlone } from "./fake-model.ts";
+import { TableTokenizer } from "./table-tokenizer.ts";
+
+export const BLOCK = 4;
+export const EOS = 1;
+export const SPECIAL = 2;
+// Letters, a replacement character, and two halves of an emoji.
+export const tokenizer = new TableTokenizer(
+  ["a", "</s>", "<|call|>", "b", " ", "é", "ab", "\ufffd", Uint8Array.of(0xf0, 0x9f), Uint8Array.of(0x99, 0x82)],
+  { eos: [EOS], special: [SPECIAL] },
+);
+export const vocabSize = tokenizer.vocabSize;
+export const maxPositions = 64;
+
+export const sparq: AttentionSettings = { mode: "sparq", r: 8, k: 16, local: 4, meanValue: true, groupSum: "softmax" };
+export const dense: AttentionSettings = { ...sparq, mode: "dense" };
+
+export const greedy: SamplingParams = { maxTokens: 8, temperature: 0, topP: 1, topK: 0, stop: [], ignoreEos: true };
+
+export function requestOf(id: string, promptIds: number[], sampling: Partial<SamplingParams> = {}): GenerateRequest {
+  return { id, promptIds, sampling: { ...greedy, ...sampling }, attention: sparq };
+}
+
+interface SetUp extends Partial<Omit<EngineOptions, "cache">> {
+  readonly blocks?: number;
+  readonly prefixCaching?: boolean;
+  readonly beforeStep?: FakeRunnerOptions["beforeStep"];
+}
+
+export function setUp({ blocks = 64, prefixCaching = true, beforeStep, ...options }: SetUp = {}) {
+  const runner = new FakeRunner({ vocabSize, blocks, blockSize: BLOCK, ...(beforeStep && { beforeStep }) });
+  const engine = createEngine({
+    runner,
+    config: { vocabSize, maxPositions, eosTokenIds: [] },
+    tokenizer,
+    cache: { blocks, blockSize: BLOCK, prefixCaching },
+    checked: true,
+    ...options,
+  });
+  return { runner, engine };
+}
+
+export async function collect(engine: Engine, request: GenerateRequest, signal?: AbortSignal) {
+  const events: TokenEvent[] = [];
+  const generation = engine.generate(request, signal);
+  for (;;) {
+    const { done, value } = await generation.next();
+    if (done) return { events, summary: value };
+    events.push(value);
+  }
+}
+
+export const idsOf = (events: readonly TokenEvent[]) => events.map(({ tokenId }) => tokenId);
+export const textOf = (events: readonly TokenEvent[]) => events.map(({ text }) => text).join("");
+export const alone = (request: GenerateRequest) => generateAlone(request, vocabSize, maxPositions);
+
+/** A runner without a store: `rowOf` gives a sequence's logits. */
+export function simpleRunner(rowOf: (sequence: StepSequence) => Float32Array): StepRunner {
+  return {
+    step: async (sequences) => ({
+      logits: sequences.map((sequence) => (sequence.logits === "none" ? new Float32Array() : rowOf(sequence))),
+      traffic: { scoreBytes: 0, gatherBytes: 0, denseBytes: 0, denseEquivalentBytes: 0 },
+    }),
+    close: () => {},
+  };
+}
+
+/** An engine whose requests all get these tokens. */
+export function scriptedEngine(script: readonly number[]): Engine {
+  const runner = simpleRunner(({ contextLength, tokenIds, denseUntil }) => {
+    const row = new Float32Array(vocabSize);
+    row[script[contextLength + tokenIds.length - denseUntil]!] = 9;
+    return row;
+  });
+  return setUp({ runner }).engine;
+}
