@@ -15,7 +15,11 @@ REPEAT = 1.5
 REPEAT_START = 0.2
 REPEAT_START_TOKENS = 6
 
-KINDS = ("text", "repeat", "recall", "random")
+# How the text goes on after a stutter.
+STUTTER_END = 2.0
+STUTTER_END_TOKENS = 3
+
+KINDS = ("text", "repeat", "recall", "random", "stutter")
 
 
 class Batches:
@@ -65,6 +69,33 @@ class Batches:
             piece = pool[start : min(size, start + int(rng.integers(6, size + 6)))]
             ids += list(piece)
             weights += [0.0] + [REPEAT] * (len(piece) - 1)
+        return ids, weights
+
+    def stutter(self, length):
+        """Text broken by phrases of its own, said again once or several times, after which it goes on.
+
+        The model must leave a phrase that it has said before, so that its own text does not run into loops. The
+        repeated tokens themselves do not count.
+        """
+        rng = self.rng
+        source = self.window(length)
+        ids, weights, used = [], [], 0
+        while len(ids) < length:
+            size = int(rng.integers(16, 96))
+            part = source[used : used + size]
+            used += size
+            fresh = min(STUTTER_END_TOKENS, len(part)) if ids else 0
+            ids += list(part)
+            weights += [STUTTER_END] * fresh + [TEXT] * (len(part) - fresh)
+            phrase_length = int(rng.integers(2, 15))
+            start = len(ids) - phrase_length
+            if rng.random() < 0.4:
+                start = int(rng.integers(0, start + 1))
+            copies = list(ids[start : start + phrase_length]) * int(rng.integers(1, 5))
+            # A phrase need not stop at its end.
+            copies = copies[: max(1, len(copies) - int(rng.integers(0, phrase_length)))]
+            ids += copies
+            weights += [0.0] * len(copies)
         return ids, weights
 
     def recall(self, length):
