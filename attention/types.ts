@@ -129,7 +129,7 @@ export interface AttendOutput {
 
 /** Everything that the addon exports. */
 export interface NativeAddon {
-  /** Kernel paths this CPU can run, fastest first: "avx512", "avx2", "neon", "scalar". */
+  /** Kernel paths this CPU can run, fastest first: "avx512vnni", "avx512", "avx2", "neon", "scalar". */
   availablePaths(): string[];
   /** The path that sessions use: the fastest, or what SPARQ_ISA names. */
   defaultPath(): string;

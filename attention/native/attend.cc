@@ -16,6 +16,7 @@ const Kernels& kernelsOf(Path path) {
 #if defined(__x86_64__)
     case Path::Avx2: return avx2Kernels;
     case Path::Avx512: return avx512Kernels;
+    case Path::Avx512Vnni: return avx512VnniKernels;
 #endif
     case Path::Scalar: return scalarKernels;
     default: throw std::invalid_argument(std::string("attention path not built: ") + pathName(path));

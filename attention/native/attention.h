@@ -12,7 +12,10 @@
 
 namespace sparq {
 
-enum class Path : int32_t { Scalar = 0, Avx2 = 1, Avx512 = 2, Neon = 3 };
+enum class Path : int32_t { Scalar = 0, Avx2 = 1, Avx512 = 2, Neon = 3, Avx512Vnni = 4 };
+
+// Avx512 is F, BW, DQ and VL; Avx512Vnni has the int8 dot products besides.
+inline bool hasAvx2(Path path) { return path == Path::Avx2 || path == Path::Avx512 || path == Path::Avx512Vnni; }
 
 const char* pathName(Path path);
 // Paths that this CPU can run, fastest first. Never empty: scalar is always there.

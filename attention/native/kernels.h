@@ -71,6 +71,7 @@ extern const Kernels scalarKernels;
 #if defined(__x86_64__)
 extern const Kernels avx2Kernels;
 extern const Kernels avx512Kernels;
+extern const Kernels avx512VnniKernels;
 #endif
 
 // Memory of the calling thread, aligned to 64 bytes, at least `bytes` long; good until the thread's next call. Grows and

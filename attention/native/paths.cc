@@ -16,6 +16,7 @@ const char* pathName(Path path) {
     case Path::Scalar: return "scalar";
     case Path::Avx2: return "avx2";
     case Path::Avx512: return "avx512";
+    case Path::Avx512Vnni: return "avx512vnni";
     case Path::Neon: return "neon";
   }
   return "unknown";
@@ -34,7 +35,7 @@ uint64_t savedState() {
 constexpr bool has(uint32_t word, int bit) { return (word >> bit & 1) != 0; }
 
 struct Features {
-  bool avx2 = false, avx512 = false;
+  bool avx2 = false, avx512 = false, vnni = false;
 };
 
 Features detect() {
@@ -48,6 +49,7 @@ Features detect() {
   constexpr uint64_t kYmm = 0x6, kZmm = 0xe6;  // SSE and AVX; also opmask and the two halves of ZMM
   found.avx2 = (state & kYmm) == kYmm && has(b, 5);
   found.avx512 = found.avx2 && (state & kZmm) == kZmm && has(b, 16) && has(b, 17) && has(b, 30) && has(b, 31);
+  found.vnni = found.avx512 && has(c, 11);
   return found;
 }
 
@@ -58,6 +60,7 @@ std::vector<Path> availablePaths() {
   std::vector<Path> paths;
 #if defined(__x86_64__)
   static const Features features = detect();
+  if (features.vnni) paths.push_back(Path::Avx512Vnni);
   if (features.avx512) paths.push_back(Path::Avx512);
   if (features.avx2) paths.push_back(Path::Avx2);
 #endif

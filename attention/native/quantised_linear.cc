@@ -116,14 +116,14 @@ void joinBaseline(void* user, size_t index) { joinTask(*static_cast<Join*>(user)
 
 Task splitFor([[maybe_unused]] Path path) {
 #if defined(__x86_64__)
-  if (path == Path::Avx2 || path == Path::Avx512) return splitAvx2;
+  if (hasAvx2(path)) return splitAvx2;
 #endif
   return splitBaseline;
 }
 
 Task joinFor([[maybe_unused]] Path path) {
 #if defined(__x86_64__)
-  if (path == Path::Avx2 || path == Path::Avx512) return joinAvx2;
+  if (hasAvx2(path)) return joinAvx2;
 #endif
   return joinBaseline;
 }

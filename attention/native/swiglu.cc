@@ -48,7 +48,7 @@ void baseline(const float* gate, const float* up, float* out, int64_t count) { b
 
 Kernel kernelOf(Path path) {
 #if defined(__x86_64__)
-  if (path == Path::Avx2 || path == Path::Avx512) return avx2;
+  if (hasAvx2(path)) return avx2;
 #endif
   (void)path;
   return baseline;
