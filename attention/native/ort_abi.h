@@ -50,7 +50,7 @@ struct Function<Slot, Result(Arguments...)> {
 
 enum ErrorCode : int { kFail = 1 };
 enum LoggingLevel : int { kLogFatal = 4 };
-enum ElementType : int { kFloat = 1, kInt64 = 7 };
+enum ElementType : int { kFloat = 1, kUint8 = 2, kInt64 = 7 };
 enum OptimizationLevel : int { kOptimizeAll = 99 };
 enum AllocatorType : int { kDeviceAllocator = 0 };
 enum MemoryType : int { kDefaultMemory = 0 };

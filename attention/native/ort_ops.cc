@@ -1,8 +1,7 @@
 #include "ort_ops.h"
 
-#include <cmath>
-#include <stdexcept>
-
+#include "ort_kernel.h"
+#include "ort_linears.h"
 #include "quantised_linear.h"
 #include "rope.h"
 #include "step_input.h"
@@ -13,95 +12,6 @@ namespace sparq {
 using ort::check;
 
 namespace {
-
-struct Input {
-  const float* data = nullptr;
-  std::vector<int64_t> shape;
-
-  int64_t width() const { return shape.back(); }
-  int64_t rows() const {
-    int64_t rows = 1;
-    for (size_t i = 0; i + 1 < shape.size(); i++) rows *= shape[i];
-    return rows;
-  }
-};
-
-const float* dataOf(const ort::Value* value) {
-  void* data = nullptr;
-  check(ort::getTensorMutableData(const_cast<ort::Value*>(value), &data));
-  return static_cast<const float*>(data);
-}
-
-Input inputOf(const ort::KernelContext* context, size_t index) {
-  const ort::Value* value = nullptr;
-  check(ort::kernelContextGetInput(context, index, &value));
-  return {dataOf(value), ort::shapeOf(value)};
-}
-
-float* outputOf(ort::KernelContext* context, const std::vector<int64_t>& shape, size_t index = 0) {
-  ort::Value* value = nullptr;
-  check(ort::kernelContextGetOutput(context, index, shape.data(), shape.size(), &value));
-  return const_cast<float*>(dataOf(value));
-}
-
-// ONNX Runtime's threads, for as long as an operator runs.
-Pool poolOf(ort::KernelContext* context, int threads) {
-  const auto run = [](void* context, size_t n, void (*task)(void*, size_t), void* user) {
-    check(ort::kernelContextParallelFor(static_cast<const ort::KernelContext*>(context), task, n, 0, user));
-  };
-  return {context, run, threads};
-}
-
-std::string nodeNameOf(const ort::KernelInfo* info) {
-  size_t size = 0;
-  check(ort::kernelInfoGetNodeName(info, nullptr, &size));
-  std::string name(size, '\0');
-  check(ort::kernelInfoGetNodeName(info, name.data(), &size));
-  name.resize(size > 0 ? size - 1 : 0);  // without the terminator
-  return name;
-}
-
-// Reads and checks the attributes of one PagedAttention node; errors name the node, its layer and the attribute.
-class Attributes {
- public:
-  explicit Attributes(const ort::KernelInfo* info) : info_(info), node_(nodeNameOf(info)) {}
-
-  const std::string& node() const { return node_; }
-  void inLayer(int32_t layer) { layer_ = " (layer " + std::to_string(layer) + ")"; }
-
-  int32_t integer(const char* name, int64_t low, int64_t high) const {
-    int64_t value = 0;
-    read(name, "integer", ort::kernelInfoGetInt64(info_, name, &value));
-    if (value < low || value > high) {
-      fail(std::string(name) + " is " + std::to_string(value) + ", must be " + std::to_string(low) + " to " +
-           std::to_string(high));
-    }
-    return static_cast<int32_t>(value);
-  }
-
-  float positive(const char* name) const {
-    float value = 0;
-    read(name, "float", ort::kernelInfoGetFloat(info_, name, &value));
-    if (!(value > 0) || !std::isfinite(value)) fail(std::string(name) + " is " + std::to_string(value) + ", must be above 0");
-    return value;
-  }
-
-  [[noreturn]] void fail(const std::string& message) const {
-    throw std::invalid_argument("sparq.PagedAttention node \"" + node_ + "\"" + layer_ + ": " + message);
-  }
-
- private:
-  void read(const char* name, const char* type, ort::Status* status) const {
-    try {
-      check(status);
-    } catch (const ort::Error& error) {
-      fail("needs the " + std::string(type) + " attribute " + name + " (" + error.what() + ")");
-    }
-  }
-
-  const ort::KernelInfo* info_;
-  std::string node_, layer_;
-};
 
 constexpr int32_t kMost = INT32_MAX;
 
@@ -119,47 +29,11 @@ struct Heads {
   int64_t end(int32_t headDim) const { return int64_t(offset) + int64_t(count - 1) * stride + headDim; }
 };
 
-// Kernel life cycle that all operators share; exceptions become statuses here, for the caller is C.
-template <typename Kernel>
-ort::CustomOp lifeCycle() {
-  ort::CustomOp op{};
-  op.version = ort::kApiVersion;
-  op.getExecutionProvider = [](const ort::CustomOp*) -> const char* { return nullptr; };
-  op.getInputType = [](const ort::CustomOp*, size_t) { return ort::kFloat; };
-  op.getOutputType = [](const ort::CustomOp*, size_t) { return ort::kFloat; };
-  op.getOutputTypeCount = [](const ort::CustomOp*) { return size_t{1}; };
-  op.getInputCharacteristic = [](const ort::CustomOp*, size_t) { return ort::kRequired; };
-  op.getOutputCharacteristic = [](const ort::CustomOp*, size_t) { return ort::kRequired; };
-  op.getInputMemoryType = [](const ort::CustomOp*, size_t) { return ort::kDefaultMemory; };
-  const auto one = [](const ort::CustomOp*) { return 1; };
-  op.getVariadicInputMinArity = op.getVariadicOutputMinArity = one;
-  op.getVariadicInputHomogeneity = op.getVariadicOutputHomogeneity = one;
-  op.getStartVersion = op.getEndVersion = one;
-  op.createKernelV2 = [](const ort::CustomOp* op, ort::Table, const ort::KernelInfo* info, void** kernel) -> ort::Status* {
-    try {
-      *kernel = new Kernel(op, info);
-      return nullptr;
-    } catch (...) {
-      return ort::statusOfCurrentException();
-    }
-  };
-  op.kernelComputeV2 = [](void* kernel, ort::KernelContext* context) -> ort::Status* {
-    try {
-      static_cast<Kernel*>(kernel)->compute(context);
-      return nullptr;
-    } catch (...) {
-      return ort::statusOfCurrentException();
-    }
-  };
-  op.kernelDestroy = [](void* kernel) { delete static_cast<Kernel*>(kernel); };
-  return op;
-}
-
 }  // namespace
 
 struct PagedAttention {
   PagedAttention(const ort::CustomOp* op, const ort::KernelInfo* info)
-      : PagedAttention(*static_cast<const Operators::Operator*>(op)->context, info, Attributes(info)) {}
+      : PagedAttention(*static_cast<const Operators::Operator*>(op)->context, info, Attributes("PagedAttention", info)) {}
 
   PagedAttention(StepContext& context, const ort::KernelInfo* info, Attributes attributes)
       : context(context), node(attributes.node()), params(readParams(attributes, context.store.shape())),
@@ -352,8 +226,12 @@ void StepContext::claimLayer(int32_t layer, const std::string& node) {
 Operators::Operators(StepContext& context)
     : domain_(ort::make<ort::CustomOpDomainOwner>(ort::createCustomOpDomain, "sparq")) {
   operators_ = {Operator{lifeCycle<PagedAttention>(), &context}, Operator{lifeCycle<SwiGlu>(), &context},
-                Operator{lifeCycle<SplitActivations>(), &context}, Operator{lifeCycle<JoinProducts>(), &context}};
-  auto& [attention, swiGlu, split, join] = operators_;
+                Operator{lifeCycle<SplitActivations>(), &context}, Operator{lifeCycle<JoinProducts>(), &context},
+                Operator{qlinearOperator(), &context},             Operator{qembeddingOperator(), &context}};
+  auto& attention = operators_[0];
+  auto& swiGlu = operators_[1];
+  auto& split = operators_[2];
+  auto& join = operators_[3];
   attention.getName = [](const ort::CustomOp*) { return "PagedAttention"; };
   attention.getInputTypeCount = [](const ort::CustomOp*) { return size_t{4}; };
   attention.getInputCharacteristic = [](const ort::CustomOp*, size_t index) {

@@ -1,4 +1,4 @@
-// The custom operators of domain "sparq", version 1, as ONNX Runtime calls them. All tensors are float32.
+// The custom operators of domain "sparq", version 1, as ONNX Runtime calls them. Tensors are float32 but where noted.
 //
 // PagedAttention: inputs q, k, v (leading dimensions multiply to the step's rows, last dimension W; may be one and the
 //   same tensor) and inverse_frequencies (constant, [rotary_dim / 2]; left out when rotary_dim is 0). Output: q's leading
@@ -6,6 +6,10 @@
 //   rope_interleaved, window, and {q,k,v}_offset, {q,k,v}_head_stride: component c of head h is at offset + h *
 //   head_stride + c of a row. Float attributes scale, rope_scale. All are required.
 // SwiGLU: input [..., 2F], gate then up; output [..., F].
+// QLinear: inputs x [..., K], weights (constant, uint8 [bytes], packed as qlinear.h says) and bias [N], which may be left
+//   out; output [..., N]. Integer attributes K, N, bits, block_size, half_scales, offsets (0 or 1), planes (int8 values
+//   that an input becomes, 1 or 2). All are required.
+// QEmbedding: inputs ids (int64 [...]) and weights as above; the same attributes but planes; output [..., K], the rows.
 // SplitActivations: input [..., K] of T rows, attribute block_size; outputs [2, T, K] and [T, K / block_size].
 // JoinProducts: inputs [2, T, N] and, both or neither, [T, B], [B, N]; output [1, T, N]. For these two see
 //   quantised_linear.h.
@@ -75,8 +79,9 @@ class Operators {
   friend struct SwiGlu;
   friend struct SplitActivations;
   friend struct JoinProducts;
+  friend struct QLinear;
 
-  std::array<Operator, 4> operators_;
+  std::array<Operator, 6> operators_;
   ort::CustomOpDomainOwner domain_;
 };
 
