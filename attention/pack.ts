@@ -1,4 +1,5 @@
-import type { AttentionSettings, StepInput, StepSequence } from "./types.ts";
+import { packSampling } from "./sampling.ts";
+import type { AttentionSettings, RowSampling, StepInput, StepSequence } from "./types.ts";
 
 /** int32 values per sequence in StepInput.settings, as `Settings` in native/attention.h. */
 export const SETTINGS_LENGTH = 8;
@@ -7,6 +8,8 @@ export const SETTINGS_LENGTH = 8;
 export interface LogitRange {
   readonly start: number;
   readonly end: number;
+  /** The first of them among the step's sampled rows; undefined if their logits are wanted. */
+  readonly sampled?: number;
 }
 
 export interface PackedStep {
@@ -18,20 +21,33 @@ export interface PackedStep {
 /**
  * Lays sequences out as one ragged step: rows of the first sequence, then of the second, and so on. Checks nothing but
  * that token ids, blocks and lengths are int32; whether they fit the store and the model is the native side's check.
- * Throws RangeError for a value that int32 cannot hold, since typed arrays would wrap it silently.
+ * Throws RangeError for a value that int32 cannot hold, since typed arrays would wrap it silently, and for sampling of more
+ * or fewer rows than have logits.
  */
 export function packStep(sequences: readonly StepSequence[]): PackedStep {
   const logitRows: number[] = [];
   const logitRanges: LogitRange[] = [];
   const rowStarts = [0];
   const blockTableStarts = [0];
-  for (const { tokenIds, blockTable, logits } of sequences) {
+  const sampledRows: number[] = [];
+  const sampling: RowSampling[] = [];
+  for (const [index, { tokenIds, blockTable, logits, sampling: own }] of sequences.entries()) {
     const rowStart = rowStarts.at(-1)!;
     const rowEnd = rowStart + tokenIds.length;
     const start = logitRows.length;
     const firstRow = logits === "none" ? rowEnd : logits === "last" ? Math.max(rowStart, rowEnd - 1) : rowStart;
     for (let row = firstRow; row < rowEnd; row++) logitRows.push(row);
-    logitRanges.push({ start, end: logitRows.length });
+    const end = logitRows.length;
+    if (own === undefined) {
+      logitRanges.push({ start, end });
+    } else {
+      if (own.length !== end - start) {
+        throw new RangeError(`sequence ${index}: sampling of ${own.length} rows, ${end - start} have logits`);
+      }
+      logitRanges.push({ start, end, sampled: sampling.length });
+      for (let row = start; row < end; row++) sampledRows.push(row);
+      sampling.push(...own);
+    }
     rowStarts.push(rowEnd);
     blockTableStarts.push(blockTableStarts.at(-1)! + blockTable.length);
   }
@@ -43,6 +59,7 @@ export function packStep(sequences: readonly StepSequence[]): PackedStep {
     blockTableStarts: Int32Array.from(blockTableStarts),
     settings: concatenate("attention", sequences, packSettings, sequences.length * SETTINGS_LENGTH),
     logitRows: Int32Array.from(logitRows),
+    ...(sampling.length > 0 ? { sampling: packSampling(sampledRows, sampling) } : {}),
   };
   return { input, logitRanges };
 }

@@ -1,8 +1,9 @@
 import type { ModelConfig } from "../models/types.ts";
 import { loadAddon, runtimeLibraryPath } from "./binding.ts";
 import { packStep } from "./pack.ts";
+import { sampledRow } from "./sampling.ts";
 import { defaultThreads } from "./threads.ts";
-import type { NativeKvStore, NativeSession, StepSequence, Traffic } from "./types.ts";
+import type { NativeKvStore, NativeSession, SampledRow, StepSequence, Traffic } from "./types.ts";
 
 /** Positions in a block of the store. */
 export const BLOCK_SIZE = 64;
@@ -23,11 +24,18 @@ export interface OpenSessionOptions {
 }
 
 export interface SequencesOutput {
-  /** For each sequence, in order, [rows asked for, vocabSize]; empty for "none". Views of one array, new for each step. */
+  /**
+   * For each sequence, in order, [rows asked for, vocabSize]; empty for "none" and where rows were sampled. Views of one
+   * array, new for each step.
+   */
   readonly logits: readonly Float32Array[];
+  /** For each sequence, in order, what its rows were sampled to; empty without sampling. */
+  readonly sampled: readonly (readonly SampledRow[])[];
   readonly traffic: Traffic;
   /** Wall time inside the native call, seconds. */
   readonly seconds: number;
+  /** Of these, sampling. */
+  readonly samplingSeconds: number;
 }
 
 /** A model that runs steps over its own paged store. */
@@ -86,9 +94,22 @@ class OpenSession implements Session {
 
   async step(sequences: readonly StepSequence[]): Promise<SequencesOutput> {
     const { input, logitRanges } = packStep(sequences);
-    const { logits, traffic, seconds } = await this.session.step(input);
-    const rowsOf = logitRanges.map(({ start, end }) => logits.subarray(start * this.vocabSize, end * this.vocabSize));
-    return { logits: rowsOf, traffic, seconds };
+    const output = await this.session.step(input);
+    const logits = logitRanges.map(({ start, end, sampled }) => {
+      const rows = sampled === undefined ? end - start : 0;
+      return output.logits.subarray(start * this.vocabSize, (start + rows) * this.vocabSize);
+    });
+    const sampled = sequences.map(({ sampling = [] }, i) => {
+      const first = logitRanges[i]!.sampled ?? 0;
+      return sampling.map((row, j) => sampledRow(output.sampled, first + j, row.logprobs));
+    });
+    return {
+      logits,
+      sampled,
+      traffic: output.traffic,
+      seconds: output.seconds,
+      samplingSeconds: output.samplingSeconds,
+    };
   }
 
   close(): void {

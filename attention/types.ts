@@ -47,6 +47,78 @@ export interface StepSequence {
   readonly denseUntil: number;
   /** Whether the logits of the last row, of all rows, or of none are wanted. */
   readonly logits: "none" | "last" | "all";
+  /** How each of these rows becomes a token, in order. Without it their logits are given. */
+  readonly sampling?: readonly RowSampling[];
+}
+
+/**
+ * How a row of logits becomes a token: bias and penalties, temperature, top-k, top-p of what top-k left, min-p, a draw.
+ * What it means exactly stands in native/sampling.h; sampling-reference.ts is the plain form.
+ */
+export interface RowSampling {
+  /** 0 = greedy. */
+  readonly temperature: number;
+  /** 0 = off. */
+  readonly topK: number;
+  /** In (0, 1]; 1 = off. */
+  readonly topP: number;
+  /** In [0, 1]; 0 = off. Tokens of less than this share of the likeliest one's probability are out. */
+  readonly minP: number;
+  /** > 0; 1 = off. */
+  readonly repetitionPenalty: number;
+  readonly presencePenalty: number;
+  readonly frequencyPenalty: number;
+  /** For the penalties: pairs of a token of the prompt or the output, and how often it was generated. */
+  readonly counts: Int32Array;
+  /** Tokens whose logits get something added; biases[i] of -Infinity rules biasTokens[i] out. */
+  readonly biasTokens: Int32Array;
+  readonly biases: Float32Array;
+  /** The random number, in [0, 1). */
+  readonly uniform: number;
+  /**
+   * Log-probability wanted of the token, and of this many of the likeliest, at most 20: of the logits as the model gave
+   * them. Undefined: none.
+   */
+  readonly logprobs?: number;
+  /** The token, instead of a choice: for the log-probabilities of a text. */
+  readonly token?: number;
+}
+
+export interface TokenLogprob {
+  readonly tokenId: number;
+  readonly logprob: number;
+}
+
+/** What became of a row. */
+export interface SampledRow extends TokenLogprob {
+  /** NaN unless asked for. */
+  readonly logprob: number;
+  /** The likeliest tokens, the likeliest first, as many as asked for. */
+  readonly top: readonly TokenLogprob[];
+  /** Why there is no token: the model's logits are at fault. */
+  readonly error?: Error;
+}
+
+/** Which of a step's R logit rows are sampled, and how: S rows of flat arrays. */
+export interface SamplingInput {
+  readonly rows: Int32Array; // [S], ascending
+  readonly params: Float64Array; // [S * 10], see SamplingInput::row in native/sampling_input.cc
+  readonly countStarts: Int32Array; // [S + 1], in pairs
+  readonly counts: Int32Array; // [pairs * 2]
+  readonly biasStarts: Int32Array; // [S + 1]
+  readonly biasTokens: Int32Array;
+  readonly biases: Float32Array;
+}
+
+/** The tokens of S rows. */
+export interface SampledRows {
+  readonly tokenIds: Int32Array; // [S]
+  readonly faults: Int32Array; // [S], Fault in native/sampling.h; tokenIds then name the token at fault
+  readonly logprobs: Float64Array; // [S], NaN unless asked for
+  /** Likeliest tokens of the row that asked for the most of them. */
+  readonly topCount: number;
+  readonly topIds: Int32Array; // [S * topCount], -1 beyond what the row asked for
+  readonly topLogprobs: Float64Array; // [S * topCount]
 }
 
 /** A step as the native side takes it: flat typed arrays over ragged rows. N sequences, T rows, R logit rows. */
@@ -58,14 +130,18 @@ export interface StepInput {
   readonly blockTableStarts: Int32Array; // [N + 1]
   readonly settings: Int32Array; // [N * 8], see Settings in native/attention.h
   readonly logitRows: Int32Array; // [R], rows of which logits are wanted, ascending
+  readonly sampling?: SamplingInput;
 }
 
 export interface StepOutput {
-  /** [R, vocabSize] */
+  /** [R, vocabSize]; empty if every row was sampled. */
   readonly logits: Float32Array;
+  readonly sampled: SampledRows;
   readonly traffic: Traffic;
   /** Wall time inside the native call, seconds. */
   readonly seconds: number;
+  /** Of these, sampling. */
+  readonly samplingSeconds: number;
 }
 
 export interface SessionOptions {
@@ -137,4 +213,12 @@ export interface NativeAddon {
   loadSession(options: SessionOptions): Promise<NativeSession>;
   /** Runs synchronously on the named path with `threads` threads. */
   attend(store: NativeKvStore, path: string, threads: number, input: AttendInput): AttendOutput;
+  /** Samples rows of `logits` [R, vocabSize] synchronously on the named path with `threads` threads. */
+  sample(
+    path: string,
+    threads: number,
+    vocabSize: number,
+    logits: Float32Array,
+    sampling: SamplingInput,
+  ): SampledRows & { readonly seconds: number };
 }

@@ -7,6 +7,7 @@
 #include <napi.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <memory>
 #include <string>
@@ -108,6 +109,11 @@ struct Float32s : Napi::Float32Array {
   using value_type = float;
 };
 
+struct Float64s : Napi::Float64Array {
+  using Napi::Float64Array::Float64Array;
+  using value_type = double;
+};
+
 std::vector<int32_t> int32Field(const Napi::Object& object, const char* field) {
   return arrayField<Int32s>(object, field, napi_int32_array, "an Int32Array");
 }
@@ -124,8 +130,23 @@ Batch batchOf(const Napi::Object& input) {
           .settings = int32Field(input, "settings")};
 }
 
+SamplingInput samplingOf(const Napi::Value& value) {
+  if (value.IsUndefined()) return {};
+  const Napi::Object input = objectOf(value, "sampling");
+  return {.rows = int32Field(input, "rows"),
+          .params = arrayField<Float64s>(input, "params", napi_float64_array, "a Float64Array"),
+          .countStarts = int32Field(input, "countStarts"),
+          .counts = int32Field(input, "counts"),
+          .biasStarts = int32Field(input, "biasStarts"),
+          .biasTokens = int32Field(input, "biasTokens"),
+          .biases = float32Field(input, "biases")};
+}
+
 StepInput stepInputOf(const Napi::Object& input) {
-  return {.batch = batchOf(input), .tokenIds = int32Field(input, "tokenIds"), .logitRows = int32Field(input, "logitRows")};
+  return {.batch = batchOf(input),
+          .tokenIds = int32Field(input, "tokenIds"),
+          .logitRows = int32Field(input, "logitRows"),
+          .sampling = samplingOf(input.Get("sampling"))};
 }
 
 // ---- Results
@@ -147,6 +168,24 @@ Napi::Float32Array float32Array(Napi::Env env, Floats data, size_t length) {
   });
   data.release();
   return Napi::Float32Array::New(env, length, buffer, 0);
+}
+
+template <typename Array, typename T>
+Array copyOf(Napi::Env env, const std::vector<T>& values) {
+  Array array = Array::New(env, values.size());
+  std::copy(values.begin(), values.end(), array.Data());
+  return array;
+}
+
+Napi::Object sampledObject(Napi::Env env, const SampledRows& rows) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("tokenIds", copyOf<Napi::Int32Array>(env, rows.tokenIds));
+  object.Set("faults", copyOf<Napi::Int32Array>(env, rows.faults));
+  object.Set("logprobs", copyOf<Napi::Float64Array>(env, rows.logprobs));
+  object.Set("topCount", rows.topCount);
+  object.Set("topIds", copyOf<Napi::Int32Array>(env, rows.topIds));
+  object.Set("topLogprobs", copyOf<Napi::Float64Array>(env, rows.topLogprobs));
+  return object;
 }
 
 // ---- Work off the main thread, as a promise
@@ -247,6 +286,8 @@ struct Classes {
   Napi::FunctionReference store, session;
   std::shared_ptr<StoreState> newStore;
   std::shared_ptr<SessionState> newSession;
+  std::unique_ptr<WorkerPool> samplers;  // of sample(), kept: starting threads takes longer than sampling
+  int32_t samplerThreads = 0;
 };
 
 Classes& classesOf(Napi::Env env) { return *env.GetInstanceData<Classes>(); }
@@ -336,8 +377,10 @@ class StepJob : public Job {
   Napi::Value result(Napi::Env env) override {
     Napi::Object object = Napi::Object::New(env);
     object.Set("logits", float32Array(env, std::move(output_.logits), output_.logitCount));
+    object.Set("sampled", sampledObject(env, output_.sampled));
     object.Set("traffic", trafficObject(env, output_.traffic));
     object.Set("seconds", output_.seconds);
+    object.Set("samplingSeconds", output_.samplingSeconds);
     return object;
   }
 
@@ -529,6 +572,38 @@ Napi::Value attend(const Napi::CallbackInfo& info) {
   });
 }
 
+// sample(path, threads, vocabSize, logits, sampling), on this thread.
+Napi::Value sample(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  return guarded(env, [&]() -> Napi::Value {
+    const Path path = pathOf(env, info[0]);
+    const int32_t threads = integerOf(info[1], "threads", 1, kMostThreads);
+    const int32_t vocabSize = integerOf(info[2], "vocabSize", 1);
+    const SamplingInput input = samplingOf(info[4]);
+    // After the input's getters, which may run anything.
+    if (!info[3].IsTypedArray() || info[3].As<Napi::TypedArray>().TypedArrayType() != napi_float32_array) {
+      typeError(env, "logits must be a Float32Array");
+    }
+    auto logits = info[3].As<Napi::Float32Array>();
+    if (logits.ElementLength() % vocabSize != 0) {
+      throw std::invalid_argument("logits has " + std::to_string(logits.ElementLength()) + " values, must be rows of " +
+                                  std::to_string(vocabSize));
+    }
+    checkSampling(input, static_cast<int64_t>(logits.ElementLength() / vocabSize), vocabSize);
+    Classes& classes = classesOf(env);
+    if (classes.samplerThreads != threads) {
+      classes.samplers = std::make_unique<WorkerPool>(threads);
+      classes.samplerThreads = threads;
+    }
+    const auto started = std::chrono::steady_clock::now();
+    const SampledRows rows = sampleRows(path, logits.Data(), vocabSize, input, classes.samplers->pool());
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+    Napi::Object object = sampledObject(env, rows);
+    object.Set("seconds", seconds);
+    return object;
+  });
+}
+
 Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   auto classes = std::make_unique<Classes>();
   classes->store = Napi::Persistent(StoreObject::define(env));
@@ -539,6 +614,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exports.Set("createKvStore", Napi::Function::New<createKvStore>(env, "createKvStore"));
   exports.Set("loadSession", Napi::Function::New<loadSession>(env, "loadSession"));
   exports.Set("attend", Napi::Function::New<attend>(env, "attend"));
+  exports.Set("sample", Napi::Function::New<sample>(env, "sample"));
   return exports;
 }
 

@@ -7,6 +7,7 @@
 #include <fstream>
 #include <new>
 #include <stdexcept>
+#include <utility>
 
 namespace sparq {
 
@@ -15,6 +16,8 @@ using ort::check;
 namespace {
 
 constexpr size_t kAlignment = 64;
+// Logits that a session keeps memory for between steps.
+constexpr size_t kMostSpare = size_t{1} << 24;
 
 void requireReadable(const std::string& path) {
   errno = 0;
@@ -163,13 +166,15 @@ StepOutput Session::step(const StepInput& input) {
   const std::vector<int64_t> rows(input.logitRows.begin(), input.logitRows.end());
   const auto rowCount = static_cast<int64_t>(rows.size());
   StepOutput output;
-  output.logitCount = rows.size() * config_.vocabSize;
-  output.logits = allocateFloats(output.logitCount);
+  const size_t logitCount = rows.size() * config_.vocabSize;
+  const bool fits = spareLogits_ != nullptr && logitCount <= spareCount_;
+  const size_t capacity = fits ? spareCount_ : logitCount;
+  Floats logits = fits ? std::move(spareLogits_) : allocateFloats(logitCount);
 
   const auto idsTensor = tensorOf(memory_.get(), ids.data(), ids.size() * sizeof(int64_t),
                                   {1, static_cast<int64_t>(ids.size())}, ort::kInt64);
   const auto rowsTensor = tensorOf(memory_.get(), rows.data(), rows.size() * sizeof(int64_t), {rowCount}, ort::kInt64);
-  const auto logitsTensor = tensorOf(memory_.get(), output.logits.get(), output.logitCount * sizeof(float),
+  const auto logitsTensor = tensorOf(memory_.get(), logits.get(), logitCount * sizeof(float),
                                      {1, rowCount, config_.vocabSize}, ort::kFloat);
   check(ort::bindInput(binding_.get(), "input_ids", idsTensor.get()));
   check(ort::bindInput(binding_.get(), "logit_rows", rowsTensor.get()));
@@ -181,8 +186,24 @@ StepOutput Session::step(const StepInput& input) {
   ort::clearBoundOutputs(binding_.get());
   output.traffic = context_.end();
   check(status);
-  output.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+  const auto computed = std::chrono::steady_clock::now();
+  output.sampled = sample(input.sampling, logits.get());
+  const auto ended = std::chrono::steady_clock::now();
+  output.samplingSeconds = std::chrono::duration<double>(ended - computed).count();
+  if (input.sampling.size() < rows.size()) {
+    output.logits = std::move(logits);
+    output.logitCount = logitCount;
+  } else if (capacity <= kMostSpare) {
+    spareLogits_ = std::move(logits);
+    spareCount_ = capacity;
+  }
+  output.seconds = std::chrono::duration<double>(ended - started).count();
   return output;
+}
+
+SampledRows Session::sample(const SamplingInput& input, float* logits) {
+  if (samplers_ == nullptr && input.size() > 1) samplers_ = std::make_unique<WorkerPool>(config_.threads);
+  return sampleRows(context_.path, logits, config_.vocabSize, input, samplers_ == nullptr ? Pool{} : samplers_->pool());
 }
 
 }  // namespace sparq

@@ -7,6 +7,7 @@
 #include "ort_ops.h"
 #include "ort_runtime.h"
 #include "step_input.h"
+#include "worker_pool.h"
 
 namespace sparq {
 
@@ -24,8 +25,10 @@ using Floats = std::unique_ptr<float[], FloatsDeleter>;
 Floats allocateFloats(size_t size);
 
 struct StepOutput {
-  Floats logits;  // [R][vocabSize]
+  Floats logits;  // [R][vocabSize], or nothing if every row was sampled
   size_t logitCount = 0;
+  SampledRows sampled;
+  double samplingSeconds = 0;  // of `seconds`
   Traffic traffic;
   double seconds = 0;  // wall time of the step
 };
@@ -39,8 +42,8 @@ class Session {
   static std::unique_ptr<Session> fromBytes(const ort::Runtime& runtime, std::shared_ptr<KvStore> store,
                                             const std::string& graph, const SessionConfig& config);
 
-  // Appends the step's keys and values to the store and gives the logits asked for. Not to be called by two threads at
-  // once. Throws std::invalid_argument for an input that breaks its contract (nothing has been written then), ort::Error.
+  // Appends the step's keys and values to the store, samples the logit rows that it is to sample, and gives the logits if
+  // there are others. Not to be called by two threads at once. Throws std::invalid_argument for an input that breaks its contract (nothing has been written then), ort::Error.
   StepOutput step(const StepInput& input);
 
   const KvStore& store() const { return *store_; }
@@ -53,6 +56,7 @@ class Session {
   Session(const ort::Runtime& runtime, std::shared_ptr<KvStore> store, const SessionConfig& config);
   ort::SessionOptionsOwner makeOptions() const;
   void checkGraph();
+  SampledRows sample(const SamplingInput& input, float* logits);
 
   const std::shared_ptr<KvStore> store_;
   const SessionConfig config_;
@@ -62,6 +66,9 @@ class Session {
   ort::MemoryInfoOwner memory_;
   ort::SessionOwner session_;  // after what its operators use: released before it
   ort::IoBindingOwner binding_;
+  std::unique_ptr<WorkerPool> samplers_;  // from the first step on that samples
+  Floats spareLogits_;                    // of the last step that gave none: fresh memory costs more than sampling
+  size_t spareCount_ = 0;
 };
 
 }  // namespace sparq

@@ -128,6 +128,7 @@ void checkStep(const StepInput& input, const StoreShape& store, int32_t vocabSiz
     require(i == 0 || row > input.logitRows[i - 1], "logitRows[", i, "] is ", row, " after ",
             i == 0 ? 0 : input.logitRows[i - 1], ", must ascend");
   }
+  checkSampling(input.sampling, static_cast<int64_t>(input.logitRows.size()), vocabSize);
 }
 
 std::vector<int32_t> positionsOf(const std::vector<Sequence>& sequences, int32_t rows) {

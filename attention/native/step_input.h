@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "attention.h"
+#include "sampling.h"
 
 namespace sparq {
 
@@ -27,6 +28,7 @@ struct StepInput {
   Batch batch;
   std::vector<int32_t> tokenIds;   // [T]
   std::vector<int32_t> logitRows;  // [R], ascending
+  SamplingInput sampling = {};     // of logit rows; of none by default
 };
 
 // Throws std::invalid_argument that names the field, its index and the numbers, when a batch of `rows` rows does not fit
@@ -34,7 +36,7 @@ struct StepInput {
 // and another one uses, settings out of range.
 void checkBatch(const Batch& batch, int64_t rows, const StoreShape& store);
 
-// checkBatch, and tokens in [0, vocabSize), logit rows inside the step and strictly ascending.
+// checkBatch, checkSampling, and tokens in [0, vocabSize), logit rows inside the step and strictly ascending.
 void checkStep(const StepInput& input, const StoreShape& store, int32_t vocabSize);
 
 // The position of every row.

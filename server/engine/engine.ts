@@ -1,11 +1,10 @@
 import { setImmediate as eventLoopTurn } from "node:timers/promises";
-import type { StepSequence, Traffic } from "../../attention/types.ts";
+import type { SampledRow, StepSequence, Traffic } from "../../attention/types.ts";
 import { CacheManager, type CacheOptions } from "../../kvcache/cache-manager.ts";
 import { checkInvariants } from "../../kvcache/invariants.ts";
 import type { ModelConfig } from "../../models/types.ts";
 import { engineErrors } from "./errors.ts";
 import { Generation, type TokenMeaning } from "./generation.ts";
-import { Sampler } from "./sampler.ts";
 import { defaultSchedulerSettings, type SampledToken, Scheduler, type SchedulerSettings } from "./scheduler.ts";
 import type {
   Engine,
@@ -17,9 +16,6 @@ import type {
   Tokenizer,
 } from "./types.ts";
 
-/** Logits between two turns of the event loop while a batch is sampled: a millisecond's work or less. */
-const LOGITS_PER_TURN = 1 << 17;
-
 /** What runs a step: a model with its paged store. */
 export interface StepRunner {
   /** Runs the sequences' rows. Rejects if the step failed: then nothing it wrote is trusted. Never called twice at once. */
@@ -28,8 +24,8 @@ export interface StepRunner {
 }
 
 export interface RunnerOutput {
-  /** For each sequence, in order, the rows asked for: [rows, vocabSize], empty for "none". May be reused by the next step. */
-  readonly logits: readonly Float32Array[];
+  /** For each sequence, in order, what its rows were sampled to; empty for "none". */
+  readonly sampled: readonly (readonly SampledRow[])[];
   readonly traffic: Traffic;
 }
 
@@ -54,7 +50,6 @@ export function createEngine(options: EngineOptions): Engine {
 class StepEngine implements Engine {
   private readonly options: EngineOptions;
   private readonly limit: number;
-  private readonly sampler: Sampler;
   private readonly meaning: TokenMeaning;
   private cache!: CacheManager;
   private scheduler!: Scheduler;
@@ -70,7 +65,6 @@ class StepEngine implements Engine {
     const { config, tokenizer } = options;
     this.options = options;
     this.limit = Math.min(config.maxPositions, options.maxPositions ?? config.maxPositions);
-    this.sampler = new Sampler(config.vocabSize);
     this.meaning = { tokenizer, eosTokenIds: new Set([...config.eosTokenIds, ...tokenizer.eosTokenIds]) };
     this.reset();
   }
@@ -109,8 +103,8 @@ class StepEngine implements Engine {
       await eventLoopTurn(); // Requests that come in one turn start in one step.
       for (let plan = this.scheduler.plan(); plan !== null; plan = this.scheduler.plan()) {
         const batch = this.join(plan);
-        const logits = await this.execute(plan, batch);
-        const outcomes = logits === null ? [] : await this.sample(batch, logits);
+        const sampled = await this.execute(plan, batch);
+        const outcomes = sampled === null ? [] : this.accept(batch, sampled);
         this.scheduler.commit(outcomes);
         this.emit(outcomes);
         if (this.options.checked) this.check();
@@ -134,36 +128,34 @@ class StepEngine implements Engine {
   }
 
   /** Runs the step; the event loop gets a turn meanwhile. Null, with its requests rejected, if it failed. */
-  private async execute(plan: StepPlan, batch: readonly Generation[]): Promise<readonly Float32Array[] | null> {
+  private async execute(plan: StepPlan, batch: readonly Generation[]): Promise<RunnerOutput["sampled"] | null> {
     try {
-      const [output] = await Promise.all([this.options.runner.step(plan.sequences), eventLoopTurn()]);
+      const sequences = plan.sequences.map((sequence, i) => {
+        return sequence.logits === "none" ? sequence : { ...sequence, sampling: [batch[i]!.sampling()] };
+      });
+      const [output] = await Promise.all([this.options.runner.step(sequences), eventLoopTurn()]);
       this.steps += 1;
       this.traffic = add(this.traffic, output.traffic);
-      return output.logits;
+      return output.sampled;
     } catch (error) {
       for (const generation of batch) this.drop(generation, engineErrors.stepFailed(error));
       return null;
     }
   }
 
-  /** The next token of each sequence whose logits came, in turns of the event loop that stay short. */
-  private async sample(batch: readonly Generation[], logits: readonly Float32Array[]): Promise<Outcome[]> {
+  /** The next token of each sequence that was sampled. */
+  private accept(batch: readonly Generation[], sampled: RunnerOutput["sampled"]): Outcome[] {
     const outcomes: Outcome[] = [];
-    let sinceTurn = 0;
     for (const [i, generation] of batch.entries()) {
-      const row = logits[i]!;
-      if (row.length === 0 || !this.isLive(generation)) continue;
+      const row = sampled[i]!.at(-1);
+      if (row === undefined || !this.isLive(generation)) continue;
       try {
-        const tokenId = generation.choose(row, this.sampler);
-        const event = generation.accept(tokenId);
-        outcomes.push({ requestId: generation.id, tokenId, finished: event.finishReason !== null, generation, event });
+        const event = generation.accept(row);
+        const { tokenId, finishReason } = event;
+        outcomes.push({ requestId: generation.id, tokenId, finished: finishReason !== null, generation, event });
       } catch (error) {
         this.drop(generation, engineErrors.stepFailed(error));
       }
-      sinceTurn += row.length;
-      if (sinceTurn < LOGITS_PER_TURN) continue;
-      sinceTurn = 0;
-      await eventLoopTurn();
     }
     return outcomes;
   }

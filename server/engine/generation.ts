@@ -1,7 +1,8 @@
+import type { RowSampling, SampledRow } from "../../attention/types.ts";
 import { Detokenizer } from "./detokenizer.ts";
 import { EventQueue } from "./event-queue.ts";
 import { RandomStream } from "./random.ts";
-import type { Sampler } from "./sampler.ts";
+import { RowSettings } from "./row-settings.ts";
 import { StopMatcher } from "./stop.ts";
 import type { FinishReason, GenerateRequest, GenerationSummary, TokenEvent, Tokenizer } from "./types.ts";
 
@@ -22,6 +23,7 @@ export class Generation {
   cachedPromptTokens = 0;
   preemptions = 0;
   private readonly random: RandomStream;
+  private readonly rows: RowSettings;
   private readonly detokenizer: Detokenizer;
   private readonly stops: StopMatcher;
   private readonly endTokens: ReadonlySet<number>;
@@ -32,6 +34,7 @@ export class Generation {
     this.request = request;
     this.maxNewTokens = maxNewTokens;
     this.random = new RandomStream(sampling.seed);
+    this.rows = new RowSettings(sampling, promptIds);
     this.detokenizer = new Detokenizer(meaning.tokenizer, { promptIds });
     this.stops = new StopMatcher(sampling.stop);
     const spelled = sampling.stop.flatMap((stop) => specialToken(stop, meaning.tokenizer));
@@ -43,14 +46,21 @@ export class Generation {
     return { promptTokens: request.promptIds.length, cachedPromptTokens, completionTokens, preemptions };
   }
 
-  /** Chooses the next token from its logits, [vocabSize]. Does not mutate: the draw depends on the seed and the count. */
-  choose(logits: Float32Array, sampler: Sampler): number {
-    return sampler.sample(logits, this.request.sampling, this.random.uniform(this.completionTokens));
+  /** How the next token is chosen. Does not mutate: the draw depends on the seed and the count. Good until accept(). */
+  sampling(): RowSampling {
+    return this.rows.next(this.random.uniform(this.completionTokens));
   }
 
-  /** Takes in the next token; returns the event to emit. Mutates. */
-  accept(tokenId: number): TokenEvent {
+  /** Takes in the next token; returns the event to emit. Mutates. Throws the error of a row that has one. */
+  accept({ tokenId, logprob, top, error }: SampledRow): TokenEvent {
+    if (error) throw error;
+    this.rows.count(tokenId);
     this.completionTokens += 1;
+    const event = this.eventOf(tokenId);
+    return this.request.sampling.logprobs === undefined ? event : { ...event, logprobs: { logprob, top } };
+  }
+
+  private eventOf(tokenId: number): TokenEvent {
     if (this.endTokens.has(tokenId)) return { tokenId, text: this.finish().text, finishReason: "stop" };
     const { text, stopped } = this.stops.push(this.detokenizer.push(tokenId));
     if (stopped) return { tokenId, text, finishReason: "stop" };

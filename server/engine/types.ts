@@ -1,4 +1,4 @@
-import type { AttentionSettings, StepSequence, Traffic } from "../../attention/types.ts";
+import type { AttentionSettings, StepSequence, TokenLogprob, Traffic } from "../../attention/types.ts";
 
 /** How a sequence's next tokens are chosen. Defaults and ranges are the HTTP layer's business. */
 export interface SamplingParams {
@@ -10,6 +10,18 @@ export interface SamplingParams {
   readonly topP: number;
   /** Keep the `topK` likeliest; 0 = off. */
   readonly topK: number;
+  /** Drop tokens of less than this share of the likeliest one's probability; in [0, 1], 0 = off. Default off. */
+  readonly minP?: number;
+  /** Divides positive and multiplies negative logits of tokens in the prompt or the output; > 0, default 1 = off. */
+  readonly repetitionPenalty?: number;
+  /** Subtracted from the logits of tokens in the output; default 0 = off. */
+  readonly presencePenalty?: number;
+  /** Subtracted as many times as a token is in the output; default 0 = off. */
+  readonly frequencyPenalty?: number;
+  /** Added to logits, by token, each once; -Infinity rules a token out. Default none. */
+  readonly logitBias?: ReadonlyMap<number, number>;
+  /** Log-probabilities wanted: of each token, and of this many of the likeliest in its place, 0 to 20. Default none. */
+  readonly logprobs?: number;
   /** Same seed and prompt, same tokens, whatever else is in the batch. Undefined: a random seed. */
   readonly seed?: number;
   /** Strings that end the text; not part of the output. */
@@ -37,6 +49,15 @@ export interface TokenEvent {
   /** Text that became certain with this token: may be empty while UTF-8 is incomplete or a stop string may form. */
   readonly text: string;
   readonly finishReason: FinishReason | null;
+  /** If asked for: natural logarithms of the model's own probabilities, before temperature, penalties and cuts. */
+  readonly logprobs?: EventLogprobs;
+}
+
+export interface EventLogprobs {
+  /** Of the token. */
+  readonly logprob: number;
+  /** Of the likeliest tokens, the likeliest first. */
+  readonly top: readonly TokenLogprob[];
 }
 
 /** What a finished request cost. */

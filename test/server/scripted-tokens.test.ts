@@ -12,12 +12,12 @@ const endOfText = testTokenizer.eosTokenIds[0]!;
 function writing(tokens: readonly number[]) {
   const { vocabSize } = testTokenizer;
   const traffic = { scoreBytes: 0, gatherBytes: 0, denseBytes: 0, denseEquivalentBytes: 0 };
-  const logitsOf = ({ contextLength, tokenIds, denseUntil }: StepSequence) => {
-    const position = contextLength + tokenIds.length - denseUntil;
-    return new Float32Array(vocabSize).fill(0).map((_, id) => (id === tokens[position] ? 100 : 0));
+  const next = ({ contextLength, tokenIds, denseUntil }: StepSequence) => {
+    const tokenId = tokens[contextLength + tokenIds.length - denseUntil]!;
+    return [{ tokenId, logprob: Number.NaN, top: [] }];
   };
   return createEngine({
-    runner: { step: async (sequences) => ({ logits: sequences.map(logitsOf), traffic }), close() {} },
+    runner: { step: async (sequences) => ({ sampled: sequences.map(next), traffic }), close() {} },
     config: { vocabSize, maxPositions: 128, eosTokenIds: [endOfText] },
     tokenizer: testTokenizer,
     cache: { blocks: 8, blockSize: 64 },

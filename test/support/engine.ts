@@ -1,7 +1,7 @@
 import type { AttentionSettings, StepSequence } from "../../attention/types.ts";
 import { createEngine, type EngineOptions, type StepRunner } from "../../server/engine/engine.ts";
 import type { Engine, GenerateRequest, SamplingParams, TokenEvent } from "../../server/engine/types.ts";
-import { FakeRunner, type FakeRunnerOptions, generateAlone } from "./fake-model.ts";
+import { FakeRunner, type FakeRunnerOptions, generateAlone, sampleLast } from "./fake-model.ts";
 import { TableTokenizer } from "./table-tokenizer.ts";
 
 export const BLOCK = 4;
@@ -61,7 +61,7 @@ export const alone = (request: GenerateRequest) => generateAlone(request, vocabS
 export function simpleRunner(rowOf: (sequence: StepSequence) => Float32Array): StepRunner {
   return {
     step: async (sequences) => ({
-      logits: sequences.map((sequence) => (sequence.logits === "none" ? new Float32Array() : rowOf(sequence))),
+      sampled: sequences.map((s) => (s.logits === "none" ? [] : sampleLast(s, rowOf(s)))),
       traffic: { scoreBytes: 0, gatherBytes: 0, denseBytes: 0, denseEquivalentBytes: 0 },
     }),
     close: () => {},

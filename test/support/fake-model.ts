@@ -1,8 +1,9 @@
 import { setImmediate as eventLoopTurn } from "node:timers/promises";
-import type { AttentionSettings, StepSequence } from "../../attention/types.ts";
+import { Sampler } from "../../attention/sampling-reference.ts";
+import type { AttentionSettings, SampledRow, StepSequence } from "../../attention/types.ts";
 import type { RunnerOutput, StepRunner } from "../../server/engine/engine.ts";
 import { RandomStream } from "../../server/engine/random.ts";
-import { Sampler } from "../../server/engine/sampler.ts";
+import { RowSettings } from "../../server/engine/row-settings.ts";
 import type { GenerateRequest } from "../../server/engine/types.ts";
 
 /** A hash of two 32-bit words, well mixed (murmur3's finalizer). */
@@ -33,6 +34,11 @@ function entryOf(
 
 function logitsOf(history: number, vocabSize: number): Float32Array {
   return Float32Array.from({ length: vocabSize }, (_, id) => (mix(history, id) / 2 ** 32) * 8);
+}
+
+/** What the step would sample from a sequence's last row; nothing from no logits. */
+export function sampleLast(sequence: StepSequence, logits: Float32Array): SampledRow[] {
+  return (sequence.sampling ?? []).map((row) => new Sampler(logits.length).sample(logits, row));
 }
 
 export interface FakeRunnerOptions {
@@ -72,9 +78,9 @@ export class FakeRunner implements StepRunner {
       await eventLoopTurn();
       this.checkOwnership(sequences);
       // Last sequence first: what a step writes must not matter to the step's other sequences.
-      const logits = sequences.toReversed().map((sequence) => this.run(sequence));
+      const sampled = sequences.toReversed().map((sequence) => sampleLast(sequence, this.run(sequence)));
       const traffic = { scoreBytes: 1, gatherBytes: 2, denseBytes: 3, denseEquivalentBytes: 4 };
-      return { logits: logits.reverse(), traffic };
+      return { sampled: sampled.reverse(), traffic };
     } finally {
       this.running = false;
     }
@@ -129,6 +135,7 @@ export function generateAlone(request: GenerateRequest, vocabSize: number, maxPo
   const { promptIds, sampling, attention } = request;
   const sampler = new Sampler(vocabSize);
   const random = new RandomStream(sampling.seed);
+  const rows = new RowSettings(sampling, promptIds);
   const tokens = [...promptIds];
   let history = 0;
   const generated: number[] = [];
@@ -136,7 +143,9 @@ export function generateAlone(request: GenerateRequest, vocabSize: number, maxPo
   for (let position = 0; generated.length < limit; position++) {
     history = mix(history, entryOf(history, tokens[position]!, position, promptIds.length, attention));
     if (position < promptIds.length - 1) continue;
-    const token = sampler.sample(logitsOf(history, vocabSize), sampling, random.uniform(generated.length));
+    const row = rows.next(random.uniform(generated.length));
+    const { tokenId: token } = sampler.sample(logitsOf(history, vocabSize), row);
+    rows.count(token);
     tokens.push(token);
     generated.push(token);
   }

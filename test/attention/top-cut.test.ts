@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { cutTop, orderedBits } from "../../../server/engine/top-cut.ts";
+import { cutTop, orderedBits } from "../../attention/top-cut.ts";
 
 const bitsOf = (value: number) => new Uint32Array(Float32Array.of(value).buffer)[0]!;
 

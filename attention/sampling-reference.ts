@@ -1,5 +1,6 @@
+import { isPenalised } from "./sampling.ts";
 import { cutTop, orderedBits } from "./top-cut.ts";
-import type { SamplingParams } from "./types.ts";
+import type { RowSampling, SampledRow, TokenLogprob } from "./types.ts";
 
 // 2^-y by table: y in steps of 1/2048, and a second-order correction between them (relative error below 1e-11). Three to
 // six times faster than Math.exp, which would cost a batch of 16 x 49152 logits tens of milliseconds.
@@ -24,8 +25,9 @@ function decay(octaves: number): number {
 const STRIDE = 64;
 
 /**
- * Chooses next tokens: temperature, then top-k, then top-p, then a draw from what is left, renormalised. Equal logits
- * rank by token id, the lower first. Keeps scratch space for one vocabulary; results depend on the arguments alone.
+ * The sampler in TypeScript, which native/sampling.cc is tested and measured against: weights are float64, and their sums
+ * in the order of ids. See native/sampling.h for what a row's parameters mean. Keeps scratch space for one vocabulary;
+ * results depend on the arguments alone.
  *
  * Nothing is sorted: a bound that all kept tokens are sure to reach leaves few candidates, and `cutTop` does the rest.
  */
@@ -45,19 +47,29 @@ export class Sampler {
   }
 
   /**
-   * @param logits of one row, [vocabSize]; -Infinity rules a token out
-   * @param uniform the random number, in [0, 1)
-   * @returns a token id. Throws RangeError if a logit is NaN or none is finite: the model is at fault then.
+   * @param logits of one row, [vocabSize]; -Infinity rules a token out. Not changed
+   * @returns the token and the log-probabilities asked for; an error if a logit is NaN or none is finite
    */
-  sample(logits: Float32Array, params: Pick<SamplingParams, "temperature" | "topK" | "topP">, uniform: number): number {
+  sample(logits: Float32Array, row: RowSampling): SampledRow {
+    try {
+      const tokenId = row.token ?? this.choose(adjusted(logits, row), row);
+      if (row.logprobs === undefined) return { tokenId, logprob: Number.NaN, top: [] };
+      return { tokenId, ...logprobsOf(logits, tokenId, row.logprobs, this.argmax(logits)) };
+    } catch (error) {
+      return { tokenId: -1, logprob: Number.NaN, top: [], error: error as Error };
+    }
+  }
+
+  /** A token id. Throws RangeError if a logit is NaN or none is finite: the model is at fault then. */
+  private choose(logits: Float32Array, row: RowSampling): number {
     const best = this.argmax(logits);
-    const { temperature, topK, topP } = params;
+    const { temperature, topK, topP, minP, uniform } = row;
     if (temperature === 0 || topK === 1) return best;
     const peak = logits[best]!;
     // Octaves per unit of logit. Finite, since 0 * Infinity would make the best token's weight NaN.
     const scale = Math.min(Math.LOG2E / temperature, Number.MAX_VALUE);
     const limited = topK > 0 && topK < logits.length;
-    if (!limited && topP >= 1) return this.drawFromAll(logits, peak, scale, uniform);
+    if (!limited && topP >= 1 && minP === 0) return this.drawFromAll(logits, peak, scale, uniform);
 
     let count: number;
     let mass: number;
@@ -68,11 +80,12 @@ export class Sampler {
       const total = this.sumStrides(logits, peak, scale);
       mass = topP * total;
       // Tokens lighter than 1/V of the mass left out cannot be needed: together they weigh less than it.
-      const octaves = -Math.log2(((1 - topP) * total) / logits.length);
+      const octaves = topP < 1 ? -Math.log2(((1 - topP) * total) / logits.length) : LOWEST;
       count = this.collect(logits, peak - octaves / scale);
       this.weigh(logits, peak, scale, count);
     }
     if (topP < 1) count = cutTop(this.keys, this.weights, this.ids, count, mass);
+    if (minP > 0) count = this.dropLight(count, minP * decay(0));
     let kept = 0;
     for (let i = 0; i < count; i++) kept += this.weights[i]!;
     return this.ids[draw(this.weights, count, uniform * kept)]!;
@@ -96,7 +109,7 @@ export class Sampler {
       peak = maximum;
       best = logits.indexOf(maximum, s * STRIDE);
     }
-    if (!Number.isFinite(peak)) throw new RangeError(`the model's largest logit is ${peak}, for token ${best}`);
+    if (!Number.isFinite(peak)) throw new RangeError(`the model's largest logit, for token ${best}, is not finite`);
     return best;
   }
 
@@ -134,6 +147,19 @@ export class Sampler {
     return total;
   }
 
+  /** Drops candidates that weigh less than `least`; returns how many stay. */
+  private dropLight(count: number, least: number): number {
+    const { weights, ids } = this;
+    let kept = 0;
+    for (let i = 0; i < count; i++) {
+      if (weights[i]! < least) continue;
+      weights[kept] = weights[i]!;
+      ids[kept] = ids[i]!;
+      kept++;
+    }
+    return kept;
+  }
+
   /** Sums the weights of each stride; returns the total. */
   private sumStrides(logits: Float32Array, peak: number, scale: number): number {
     let total = 0;
@@ -158,6 +184,31 @@ export class Sampler {
     for (let i = 0; i < length; i++) weights[i] = decay((peak - logits[start + i]!) * scale);
     return start + draw(weights, length, target);
   }
+}
+
+/** The logits with bias and penalties: themselves if there are none. */
+function adjusted(logits: Float32Array, row: RowSampling): Float32Array {
+  const { biasTokens, biases, counts, repetitionPenalty, frequencyPenalty, presencePenalty } = row;
+  if (biasTokens.length === 0 && !isPenalised(row)) return logits;
+  const copy = logits.slice();
+  for (const [i, token] of biasTokens.entries()) copy[token]! += biases[i]!;
+  if (!isPenalised(row)) return copy;
+  for (let i = 0; i < counts.length; i += 2) {
+    const [token, count] = [counts[i]!, counts[i + 1]!];
+    const logit = copy[token]!;
+    const repeated = logit > 0 ? logit / repetitionPenalty : logit * repetitionPenalty;
+    copy[token] = repeated - frequencyPenalty * count - (count > 0 ? presencePenalty : 0);
+  }
+  return copy;
+}
+
+/** Of one token, and of the `count` likeliest. */
+function logprobsOf(logits: Float32Array, tokenId: number, count: number, best: number) {
+  const peak = logits[best]!;
+  const logOfSum = Math.log(logits.reduce((sum, logit) => sum + Math.exp(logit - peak), 0));
+  const entry = (id: number): TokenLogprob => ({ tokenId: id, logprob: logits[id]! - peak - logOfSum });
+  const order = count === 0 ? [] : [...logits.keys()].sort((a, b) => logits[b]! - logits[a]! || a - b);
+  return { logprob: entry(tokenId).logprob, top: order.slice(0, count).map(entry) };
 }
 
 /** The first index at which the running sum of weights passes `target`; by rounding at the end, the last with any weight. */
