@@ -43,7 +43,7 @@ export interface ImportReport {
   readonly nodesAfter: number;
   readonly parameters: number;
   readonly weightBytes: number;
-  /** How the linears are stored: "f32", "f16", "q4_1 via MatMulNBits", ... */
+  /** How the linears are stored and multiplied: "f32", "Q4_1 and Q8_0 by qlinear; activations int8x2", ... */
   readonly weights: string;
   /** Largest |difference| of logits between the original and the rewritten graph on the probe prompt; null if not run. */
   readonly selfCheck: number | null;
@@ -68,6 +68,8 @@ export interface LoadModelOptions {
   readonly cacheDir?: string;
   /** Make the graph anew even if a cached one fits. */
   readonly force?: boolean;
+  /** What multiplies quantised weights, see builder/linear.ts; default SPARQ_LINEARS or "qlinear". */
+  readonly linears?: "qlinear" | "matmulnbits";
   /** How inputs of quantised linears are rounded, see builder/linear.ts; default SPARQ_ACTIVATIONS or "int8x2". */
   readonly activations?: "int8x2" | "int8";
   readonly onProgress?: (done: number, total: number, what: string) => void;

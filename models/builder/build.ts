@@ -4,7 +4,7 @@ import { FORMAT_VERSION, graphFile, weightsFile } from "../cache.ts";
 import { DataType, encodeModel, makeModel, makeValueInfo } from "../onnx/proto.ts";
 import type { ImportReport, LoadModelOptions, ModelConfig } from "../types.ts";
 import { GraphWriter } from "./graph-writer.ts";
-import type { Activations } from "./linear.ts";
+import type { LinearStyle } from "./linear.ts";
 import { buildLlama } from "./llama.ts";
 import type { WeightSource } from "./weights.ts";
 
@@ -20,14 +20,14 @@ export function buildGraph(
   folder: string,
   config: ModelConfig,
   weights: WeightSource,
-  activations: Activations,
+  style: LinearStyle,
   onProgress: LoadModelOptions["onProgress"] = () => {},
 ): BuildReport {
   const descriptor = openSync(join(folder, weightsFile), "wx");
   try {
     const graph = new GraphWriter(descriptor, weightsFile);
     const report = (layer: number) => onProgress(layer, config.layers + 1, "converting weights");
-    const attentions = buildLlama({ graph, config, weights, activations }, report);
+    const attentions = buildLlama({ graph, config, weights, style }, report);
     const model = makeModel({
       name: config.modelType,
       nodes: graph.nodes,

@@ -1,60 +1,54 @@
 import { DataType } from "../onnx/messages.ts";
 import type { GraphWriter } from "./graph-writer.ts";
-import { type Activations, blockLinear, linear } from "./linear.ts";
-import type { BlockMatrix, WeightMatrix } from "./weights.ts";
+import { type LinearStyle, linear, planesOf } from "./linear.ts";
+import { blockEmbedding, blockLinear, storeBlocks } from "./matmulnbits.ts";
+import { qembedding, qlinear, storePacked } from "./qlinear.ts";
+import type { DenseMatrix, WeightMatrix } from "./weights.ts";
+
+export interface Embedding {
+  /** Rows of the table for the ids [1, T]: [1, T, columns]. */
+  readonly output: string;
+  /** Writes the output layer of a model whose table is its matrix too: input [1, T, columns] to [1, T, rows]. */
+  tiedHead(name: string, input: string): string;
+}
 
 /**
- * Rows of the table for `ids` [1, T]: [1, T, columns]. The table stays as it is stored: quantised, f16 or f32; only the
- * rows looked up become f32.
+ * Looks up the rows of `table` for `ids` [1, T]. The table stays as it is stored: quantised, f16 or f32; only the rows
+ * looked up become f32. A quantised one is in the file once, whether or not the output layer reads it too.
  */
-export function embedding(graph: GraphWriter, name: string, ids: string, table: WeightMatrix): string {
-  const { rows, columns } = table;
-  if (table.kind === "blocks") return blockEmbedding(graph, name, ids, table);
-  if (!table.halves) {
-    return graph.node("Gather", name, [graph.floats(`${name}.table`, [rows, columns], table.values), ids]);
-  }
-  const halves = graph.constant(`${name}.table`, DataType.FLOAT16, [rows, columns], table.halves);
-  const gathered = graph.node("Gather", `${name}.halves`, [halves, ids]);
-  return graph.node("Cast", name, [gathered], { attributes: { to: DataType.FLOAT } });
-}
-
-function blockEmbedding(graph: GraphWriter, name: string, ids: string, table: BlockMatrix): string {
-  const { rows, columns, bits, blockSize, offsets } = table;
-  const blocks = columns / blockSize;
-  const { quants, scales } = tableNames(name);
-  graph.constant(quants, DataType.UINT8, [rows, (columns * bits) / 8], table.quants);
-  graph.floats(scales, [rows, blocks], table.scales);
-  const symmetric = graph.node("GatherBlockQuantized", offsets ? `${name}.symmetric` : name, [quants, ids, scales], {
-    domain: "com.microsoft",
-    attributes: { bits, block_size: blockSize, gather_axis: 0, quantize_axis: 1 },
-  });
-  if (!offsets) return symmetric;
-  const offsetTable = graph.floats(`${name}.offset_table`, [rows, blocks, 1], offsets);
-  const blockOffsets = graph.node("Gather", `${name}.offsets`, [offsetTable, ids]);
-  const blockedShape = graph.integers(`${name}.blocked.shape`, [1, -1, blocks, blockSize]);
-  const blocked = graph.node("Reshape", `${name}.blocked`, [symmetric, blockedShape]);
-  const shifted = graph.node("Add", `${name}.shifted`, [blocked, blockOffsets]);
-  return graph.node("Reshape", name, [shifted, graph.integers(`${name}.shape`, [1, -1, columns])]);
-}
-
-/** The constants of a quantised table. */
-function tableNames(embeddingName: string): { quants: string; scales: string } {
-  return { quants: `${embeddingName}.table`, scales: `${embeddingName}.scales` };
-}
-
-/** The output layer of a model whose embedding table, written by `embedding` as `embeddingName`, is its matrix too. */
-export function tiedHead(
+export function embedding(
   graph: GraphWriter,
   name: string,
-  input: string,
-  embeddingName: string,
+  ids: string,
   table: WeightMatrix,
-  activations: Activations,
-): string {
-  if (table.kind === "dense") return linear(graph, name, input, table, activations);
-  const { rows, columns, bits, blockSize } = table;
-  const shared = tableNames(embeddingName);
-  // Both operators read the same bytes of the file, only their ideas of the shape differ.
-  const quants = graph.alias(`${name}.quants`, [rows, columns / blockSize, (blockSize * bits) / 8], shared.quants);
-  return blockLinear(graph, name, input, table, quants, shared.scales, activations);
+  style: LinearStyle,
+): Embedding {
+  if (table.kind === "dense") {
+    return {
+      output: denseEmbedding(graph, name, ids, table),
+      tiedHead: (head, input) => linear(graph, head, input, table, style),
+    };
+  }
+  if (style.linears === "qlinear") {
+    const stored = storePacked(graph, `${name}.table`, table);
+    return {
+      output: qembedding(graph, name, ids, stored),
+      tiedHead: (head, input) => qlinear(graph, head, input, stored, planesOf(style)),
+    };
+  }
+  const stored = storeBlocks(graph, name, table);
+  return {
+    output: blockEmbedding(graph, name, ids, stored),
+    tiedHead: (head, input) => blockLinear(graph, head, input, stored, style.activations),
+  };
+}
+
+function denseEmbedding(graph: GraphWriter, name: string, ids: string, table: DenseMatrix): string {
+  const { rows, columns, halves } = table;
+  if (!halves) {
+    return graph.node("Gather", name, [graph.floats(`${name}.table`, [rows, columns], table.values), ids]);
+  }
+  const stored = graph.constant(`${name}.table`, DataType.FLOAT16, [rows, columns], halves);
+  const gathered = graph.node("Gather", `${name}.halves`, [stored, ids]);
+  return graph.node("Cast", name, [gathered], { attributes: { to: DataType.FLOAT } });
 }

@@ -1,20 +1,28 @@
-import { DataType } from "../onnx/messages.ts";
 import type { GraphWriter } from "./graph-writer.ts";
-import { type BlockMatrix, stackRows, transpose, type WeightMatrix } from "./weights.ts";
+import { blockLinear, storeBlocks } from "./matmulnbits.ts";
+import { qlinear, storePacked } from "./qlinear.ts";
+import { stackRows, transpose, type WeightMatrix } from "./weights.ts";
 
 /**
- * How the inputs of quantised linears are rounded. "int8x2": each value to two int8, about 15 bits, which keeps the logits
- * of the dequantised model to about 1e-3. "int8": to one int8, up to twice as fast, at a loss. README.md beside this file
- * has the measurements.
+ * What multiplies quantised weights. "qlinear": sparq.QLinear, which reads them where they lie in the file at the memory's
+ * speed. "matmulnbits": ONNX Runtime's MatMulNBits, which keeps a rearranged copy.
+ */
+export type Linears = "qlinear" | "matmulnbits";
+export const linearKinds: readonly Linears[] = ["qlinear", "matmulnbits"];
+
+/**
+ * How the inputs of quantised linears are rounded. "int8x2": each value to two int8, about 16 bits, which keeps the logits
+ * of the dequantised model to about 1e-3. "int8": to one int8, up to twice as fast with many rows, at a loss. README.md
+ * beside this file has the measurements.
  */
 export type Activations = "int8x2" | "int8";
 export const activationKinds: readonly Activations[] = ["int8x2", "int8"];
 
-/**
- * int8 products summed in int32. Of MatMulNBits' ways the only one that is fast for 8 bits as for 4, and bitwise the same
- * for one row as for many.
- */
-const INT8_ACCURACY = 4;
+/** How quantised linears are written. */
+export interface LinearStyle {
+  readonly linears: Linears;
+  readonly activations: Activations;
+}
 
 /**
  * Linear layers over one input [1, T, columns], their outputs side by side: one matrix product when they are stored alike.
@@ -25,71 +33,45 @@ export function fusedLinear(
   name: string,
   input: string,
   matrices: readonly WeightMatrix[],
-  activations: Activations,
+  style: LinearStyle,
+  bias?: Float32Array,
 ): string {
   const stacked = stackRows(matrices);
-  if (stacked) return linear(graph, name, input, stacked, activations);
-  const parts = matrices.map((matrix, i) => linear(graph, `${name}.${i}`, input, matrix, activations));
+  if (stacked) return linear(graph, name, input, stacked, style, bias);
+  let start = 0;
+  const parts = matrices.map((matrix, i) => {
+    const part = bias?.subarray(start, start + matrix.rows);
+    start += matrix.rows;
+    return linear(graph, `${name}.${i}`, input, matrix, style, part);
+  });
   return graph.node("Concat", name, parts, { attributes: { axis: -1 } });
 }
 
-/** One linear layer without bias: input [1, T, columns] to [1, T, rows]. */
+/** One linear layer: input [1, T, columns] to [1, T, rows]. */
 export function linear(
   graph: GraphWriter,
   name: string,
   input: string,
   matrix: WeightMatrix,
-  activations: Activations,
+  style: LinearStyle,
+  bias?: Float32Array,
 ): string {
-  const { rows, columns } = matrix;
-  if (matrix.kind === "dense") {
-    const weight = graph.floats(`${name}.weight`, [columns, rows], transpose(matrix.values, rows, columns));
-    return graph.node("MatMul", name, [input, weight]);
+  const biasName = bias && graph.floats(`${name}.bias`, [bias.length], bias);
+  if (matrix.kind === "blocks" && style.linears === "qlinear") {
+    const stored = storePacked(graph, `${name}.weight`, matrix);
+    return qlinear(graph, name, input, stored, planesOf(style), biasName);
   }
-  const blocks = columns / matrix.blockSize;
-  const shape = [rows, blocks, (matrix.blockSize * matrix.bits) / 8];
-  const quants = graph.constant(`${name}.quants`, DataType.UINT8, shape, matrix.quants);
-  const scales = graph.floats(`${name}.scales`, [rows, blocks], matrix.scales);
-  return blockLinear(graph, name, input, matrix, quants, scales, activations);
+  const product = biasName === undefined ? name : `${name}.product`;
+  if (matrix.kind === "blocks") {
+    blockLinear(graph, product, input, storeBlocks(graph, product, matrix), style.activations);
+  } else {
+    const { rows, columns, values } = matrix;
+    const weight = graph.floats(`${name}.weight`, [columns, rows], transpose(values, rows, columns));
+    graph.node("MatMul", product, [input, weight]);
+  }
+  return biasName === undefined ? product : graph.node("Add", name, [product, biasName]);
 }
 
-/**
- * A linear layer whose quants [rows, blocks, bytes of a block] and scales [rows, blocks] are in the graph already.
- * MatMulNBits is fast with integer zero points only, so offsets meet the sum of each block's inputs instead, in float32.
- */
-export function blockLinear(
-  graph: GraphWriter,
-  name: string,
-  input: string,
-  matrix: BlockMatrix,
-  quants: string,
-  scales: string,
-  activations: Activations,
-): string {
-  const { rows, columns, bits, blockSize } = matrix;
-  const blocks = columns / blockSize;
-  const product = (of: string, output: string) =>
-    graph.node("MatMulNBits", output, [of, quants, scales], {
-      domain: "com.microsoft",
-      attributes: { K: columns, N: rows, bits, block_size: blockSize, accuracy_level: INT8_ACCURACY },
-    });
-  const offsets = matrix.offsets
-    ? graph.floats(`${name}.offsets`, [blocks, rows], transpose(matrix.offsets, rows, blocks))
-    : undefined;
-  if (activations === "int8x2") {
-    const [halves, sums] = [`${name}.halves`, `${name}.sums`];
-    graph.multi("SplitActivations", `${name}.split`, [input], [halves, sums], {
-      domain: "sparq",
-      attributes: { block_size: blockSize },
-    });
-    const products = product(halves, `${name}.products`);
-    return graph.node("JoinProducts", name, offsets ? [products, sums, offsets] : [products], { domain: "sparq" });
-  }
-  if (offsets === undefined) return product(input, name);
-  const shape = graph.integers(`${name}.blocked.shape`, [1, -1, blocks, blockSize]);
-  const blocked = graph.node("Reshape", `${name}.blocked`, [input, shape]);
-  const axes = graph.integers(`${name}.sums.axes`, [3]);
-  const sums = graph.node("ReduceSum", `${name}.sums`, [blocked, axes], { attributes: { keepdims: 0 } });
-  const correction = graph.node("MatMul", `${name}.correction`, [sums, offsets]);
-  return graph.node("Add", name, [product(input, `${name}.products`), correction]);
+export function planesOf({ activations }: LinearStyle): 1 | 2 {
+  return activations === "int8x2" ? 2 : 1;
 }

@@ -1,7 +1,7 @@
 import type { ModelConfig } from "../types.ts";
-import { embedding, tiedHead } from "./embedding.ts";
+import { embedding } from "./embedding.ts";
 import type { GraphWriter } from "./graph-writer.ts";
-import { type Activations, fusedLinear, linear } from "./linear.ts";
+import { fusedLinear, type LinearStyle, linear } from "./linear.ts";
 import type { WeightSource } from "./weights.ts";
 
 /** What a decoder is written with. */
@@ -9,7 +9,7 @@ interface Parts {
   readonly graph: GraphWriter;
   readonly config: ModelConfig;
   readonly weights: WeightSource;
-  readonly activations: Activations;
+  readonly style: LinearStyle;
 }
 
 /**
@@ -20,11 +20,12 @@ interface Parts {
  * @returns the name of each layer's attention node
  */
 export function buildLlama(parts: Parts, onLayer: (layer: number) => void = () => {}): string[] {
-  const { graph, config, weights, activations } = parts;
+  const { graph, config, weights, style } = parts;
   const { hiddenSize, vocabSize } = config;
   const frequencies = graph.floats("inverse_frequencies", [config.rotaryDim / 2], config.inverseFrequencies);
   const table = weights.matrix("model.embed_tokens.weight", vocabSize, hiddenSize);
-  const stream = new Residual(parts, embedding(graph, "embedding", "input_ids", table));
+  const { output, tiedHead } = embedding(graph, "embedding", "input_ids", table, style);
+  const stream = new Residual(parts, output);
   const attentions: string[] = [];
 
   for (let layer = 0; layer < config.layers; layer++) {
@@ -41,7 +42,7 @@ export function buildLlama(parts: Parts, onLayer: (layer: number) => void = () =
     const gateAndUp = ["gate_proj", "up_proj"].map((part) =>
       weights.matrix(`${source}.mlp.${part}.weight`, config.intermediateSize, hiddenSize),
     );
-    const gateUp = fusedLinear(graph, name("gate_up"), feedInput, gateAndUp, activations);
+    const gateUp = fusedLinear(graph, name("gate_up"), feedInput, gateAndUp, style);
     const active = graph.node("SwiGLU", name("swiglu"), [gateUp], { domain: "sparq" });
     stream.add(projection(parts, name("down"), active, `${source}.mlp.down_proj`, config.intermediateSize));
     attentions.push(name("attention"));
@@ -50,8 +51,8 @@ export function buildLlama(parts: Parts, onLayer: (layer: number) => void = () =
   onLayer(config.layers);
   stream.gather("logit_rows");
   const final = stream.normalised("final_norm", "model.norm.weight");
-  if (config.tiedHead) tiedHead(graph, "logits", final, "embedding", table, activations);
-  else linear(graph, "logits", final, weights.matrix("lm_head.weight", vocabSize, hiddenSize), activations);
+  if (config.tiedHead) tiedHead("logits", final);
+  else linear(graph, "logits", final, weights.matrix("lm_head.weight", vocabSize, hiddenSize), style);
   return attentions;
 }
 
@@ -102,7 +103,7 @@ class Residual {
 
 /** q, k and v side by side. */
 function attentionProjections(parts: Parts, name: string, input: string, source: string): string {
-  const { graph, config, weights, activations } = parts;
+  const { graph, config, weights, style } = parts;
   const headCounts = { q_proj: config.heads, k_proj: config.kvHeads, v_proj: config.kvHeads };
   const projections = Object.entries(headCounts).map(([part, heads]) => ({ part, rows: heads * config.headDim }));
   const matrices = projections.map(({ part, rows }) =>
@@ -112,21 +113,18 @@ function attentionProjections(parts: Parts, name: string, input: string, source:
     const bias = `${source}.${part}.bias`;
     return weights.has(bias) ? weights.vector(bias, rows) : undefined;
   });
-  if (biases.every((bias) => bias === undefined)) return fusedLinear(graph, name, input, matrices, activations);
-  const product = fusedLinear(graph, `${name}.product`, input, matrices, activations);
+  if (biases.every((bias) => bias === undefined)) return fusedLinear(graph, name, input, matrices, style);
   const values = projections.flatMap(({ rows }, i) => Array.from(biases[i] ?? new Float32Array(rows)));
-  return graph.node("Add", name, [product, graph.floats(`${name}.bias`, [values.length], Float32Array.from(values))]);
+  return fusedLinear(graph, name, input, matrices, style, Float32Array.from(values));
 }
 
 /** A linear layer back to the stream's width, with its bias if it has one. */
 function projection(parts: Parts, name: string, input: string, source: string, columns: number): string {
-  const { graph, config, weights, activations } = parts;
+  const { graph, config, weights, style } = parts;
   const rows = config.hiddenSize;
   const matrix = weights.matrix(`${source}.weight`, rows, columns);
   const bias = `${source}.bias`;
-  if (!weights.has(bias)) return linear(graph, name, input, matrix, activations);
-  const product = linear(graph, `${name}.product`, input, matrix, activations);
-  return graph.node("Add", name, [product, graph.floats(`${name}.bias`, [rows], weights.vector(bias, rows))]);
+  return linear(graph, name, input, matrix, style, weights.has(bias) ? weights.vector(bias, rows) : undefined);
 }
 
 function pagedAttention(parts: Parts, name: string, qkv: string, layer: number, frequencies: string): string {

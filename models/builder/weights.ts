@@ -12,8 +12,8 @@ export interface DenseMatrix {
 }
 
 /**
- * A matrix quantised in blocks along its rows: an element is scale * (q - 2^(bits - 1)) + offset, with q an unsigned
- * integer of `bits` bits and one scale (and offset, if there are any) for each block of `blockSize` columns.
+ * A matrix quantised in blocks along its rows: an element is scale * (q - zero) + offset, with q an unsigned integer of
+ * `bits` bits and one scale (and offset, if there are any) for each block of `blockSize` columns. See `zeroOf`.
  */
 export interface BlockMatrix {
   readonly kind: "blocks";
@@ -26,6 +26,11 @@ export interface BlockMatrix {
   /** [rows, columns / blockSize] */
   readonly scales: Float32Array;
   readonly offsets?: Float32Array;
+}
+
+/** What is taken off each q: without offsets the middle of its range, with them nothing. */
+export function zeroOf({ bits, offsets }: Pick<BlockMatrix, "bits" | "offsets">): number {
+  return offsets ? 0 : 2 ** (bits - 1);
 }
 
 export type WeightMatrix = DenseMatrix | BlockMatrix;

@@ -1,6 +1,6 @@
 import { basename, dirname } from "node:path";
 import { buildGraph } from "../builder/build.ts";
-import { type Activations, activationKinds } from "../builder/linear.ts";
+import { activationKinds, type LinearStyle, linearKinds } from "../builder/linear.ts";
 import { prepareGraph } from "../cache.ts";
 import { ModelError } from "../errors.ts";
 import type { ImportReport, LoadModelOptions, ModelConfig, PreparedModel } from "../types.ts";
@@ -15,7 +15,10 @@ import { ggufWeights } from "./weights.ts";
  * @throws ModelError naming the file, tensor or metadata key
  */
 export async function importGguf(path: string, options: LoadModelOptions = {}): Promise<PreparedModel> {
-  const activations = options.activations ?? activationsFromEnvironment();
+  const style = {
+    linears: options.linears ?? fromEnvironment("SPARQ_LINEARS", linearKinds),
+    activations: options.activations ?? fromEnvironment("SPARQ_ACTIVATIONS", activationKinds),
+  };
   const file = await openGguf(path);
   try {
     const config = ggufConfig(file);
@@ -23,10 +26,10 @@ export async function importGguf(path: string, options: LoadModelOptions = {}): 
     const name = basename(path, ".gguf");
     const prepared = await prepareGraph({
       folder: dirname(path),
-      label: activations === "int8x2" ? name : `${name}-${activations}`,
+      label: [name, ...styleSuffixes(style)].join("-"),
       files: [path],
       options,
-      build: async (folder) => buildReport(file, config, folder, activations, options),
+      build: async (folder) => buildReport(file, config, folder, style, options),
     });
     return { name, source: path, config, tokenizer, ...prepared };
   } finally {
@@ -38,10 +41,10 @@ function buildReport(
   file: GgufFile,
   config: ModelConfig,
   folder: string,
-  activations: Activations,
+  style: LinearStyle,
   options: LoadModelOptions,
 ): ImportReport {
-  const built = buildGraph(folder, config, ggufWeights(file, config), activations, options.onProgress);
+  const built = buildGraph(folder, config, ggufWeights(file, config), style, options.onProgress);
   const tensors = [...file.tensors.values()];
   return {
     ...built,
@@ -51,7 +54,7 @@ function buildReport(
     removedOutputs: [],
     nodesBefore: 0,
     parameters: tensors.reduce((sum, { shape }) => sum + shape.reduce((product, size) => product * size, 1), 0),
-    weights: `${typesOf(file)}; activations ${activations}`,
+    weights: `${typesOf(file)} by ${style.linears}; activations ${style.activations}`,
     selfCheck: null,
   };
 }
@@ -68,12 +71,15 @@ function typesOf(file: GgufFile): string {
     .join(" and ");
 }
 
-function activationsFromEnvironment(): Activations {
-  const value = process.env.SPARQ_ACTIVATIONS || "int8x2";
-  const kind = activationKinds.find((known) => known === value);
+/** What tells the graph of a style from the default one's. */
+function styleSuffixes({ linears, activations }: LinearStyle): string[] {
+  return [linears, activations].filter((kind) => kind !== linearKinds[0] && kind !== activationKinds[0]);
+}
+
+/** The kind that a variable names; the first, unless it is set. */
+function fromEnvironment<Kind extends string>(variable: string, kinds: readonly Kind[]): Kind {
+  const value = process.env[variable] || kinds[0];
+  const kind = kinds.find((known) => known === value);
   if (kind) return kind;
-  throw new ModelError(
-    "unsupported_config",
-    `SPARQ_ACTIVATIONS is "${value}"; supported: ${activationKinds.join(", ")}`,
-  );
+  throw new ModelError("unsupported_config", `${variable} is "${value}"; supported: ${kinds.join(", ")}`);
 }

@@ -1,7 +1,6 @@
 /**
  * GGUF's block formats as the integers, scales and offsets of a BlockMatrix, without going through floats. What a block
- * means is in blocks.ts; here its values are only moved, so the weights stay what they are up to the rounding of
- * scale * 2^(bits - 1) in an offset.
+ * means is in blocks.ts; here its values are only moved, so the weights stay exactly what they are.
  */
 import type { BlockMatrix } from "../builder/weights.ts";
 import { half, nibbleOfK, sixBits, subBlockScales } from "./blocks.ts";
@@ -45,8 +44,7 @@ export function blockMatrix(type: BlockTypeName, bytes: Uint8Array, rows: number
   return { kind: "blocks", rows, columns, bits, blockSize, quants, scales, ...(hasOffsets ? { offsets } : {}) };
 }
 
-/** The zero points that a BlockMatrix implies. */
-const zero4 = 8;
+/** The zero point that an 8-bit BlockMatrix without offsets implies. */
 const zero8 = 128;
 
 const formats: Readonly<Record<BlockTypeName, Format>> = {
@@ -55,20 +53,18 @@ const formats: Readonly<Record<BlockTypeName, Format>> = {
     pairNibbles(view, at + 2, to.quants, quantsAt);
   }),
   Q4_1: format(4, 32, true, (view, at, to, quantsAt, block) => {
-    const d = half(view, at);
-    to.scales[block] = d;
-    to.offsets[block] = half(view, at + 2) + d * zero4;
+    to.scales[block] = half(view, at);
+    to.offsets[block] = half(view, at + 2);
     pairNibbles(view, at + 4, to.quants, quantsAt);
   }),
   Q5_0: format(8, 32, false, (view, at, to, quantsAt, block) => {
     to.scales[block] = half(view, at);
-    fiveBits(view, at + 2, to.quants, quantsAt);
+    fiveBits(view, at + 2, to.quants, quantsAt, zero8 - 16);
   }),
   Q5_1: format(8, 32, true, (view, at, to, quantsAt, block) => {
-    const d = half(view, at);
-    to.scales[block] = d;
-    to.offsets[block] = half(view, at + 2) + d * 16;
-    fiveBits(view, at + 4, to.quants, quantsAt);
+    to.scales[block] = half(view, at);
+    to.offsets[block] = half(view, at + 2);
+    fiveBits(view, at + 4, to.quants, quantsAt, 0);
   }),
   Q8_0: format(8, 32, false, (view, at, to, quantsAt, block) => {
     to.scales[block] = half(view, at);
@@ -78,7 +74,7 @@ const formats: Readonly<Record<BlockTypeName, Format>> = {
     for (let sub = 0; sub < 8; sub++) {
       const { scale, min } = subBlockScales(view, at, sub);
       to.scales[block + sub] = scale;
-      to.offsets[block + sub] = scale * zero4 - min;
+      to.offsets[block + sub] = -min;
       for (let i = 0; i < 16; i++) {
         const low = nibbleOfK(view, at + 16, sub, 2 * i);
         to.quants[quantsAt + 16 * sub + i] = low | (nibbleOfK(view, at + 16, sub, 2 * i + 1) << 4);
@@ -89,10 +85,10 @@ const formats: Readonly<Record<BlockTypeName, Format>> = {
     for (let sub = 0; sub < 8; sub++) {
       const { scale, min } = subBlockScales(view, at, sub);
       to.scales[block + sub] = scale;
-      to.offsets[block + sub] = scale * 16 - min;
+      to.offsets[block + sub] = -min;
       for (let i = 0; i < 32; i++) {
-        const q = nibbleOfK(view, at + 48, sub, i) | (((view.getUint8(at + 16 + i) >> sub) & 1) << 4);
-        to.quants[quantsAt + 32 * sub + i] = q - 16 + zero8;
+        const fifth = (view.getUint8(at + 16 + i) >> sub) & 1;
+        to.quants[quantsAt + 32 * sub + i] = nibbleOfK(view, at + 48, sub, i) | (fifth << 4);
       }
     }
   }),
@@ -117,12 +113,12 @@ function pairNibbles(view: DataView, at: number, quants: Uint8Array, quantsAt: n
   }
 }
 
-/** Fifth bits (u32), then nibbles; as 8-bit values around 128. */
-function fiveBits(view: DataView, at: number, quants: Uint8Array, quantsAt: number): void {
+/** Fifth bits (u32), then nibbles; as 8-bit values from `least` on. */
+function fiveBits(view: DataView, at: number, quants: Uint8Array, quantsAt: number, least: number): void {
   const high = view.getUint32(at, true);
   for (let i = 0; i < 32; i++) {
     const byte = view.getUint8(at + 4 + (i % 16));
     const q = (i < 16 ? byte & 15 : byte >> 4) | (((high >>> i) & 1) << 4);
-    quants[quantsAt + i] = q - 16 + zero8;
+    quants[quantsAt + i] = q + least;
   }
 }

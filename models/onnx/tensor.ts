@@ -177,6 +177,20 @@ export function halfToFloat(bits: number): number {
   return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
 }
 
+/** The bits of the IEEE 754 binary16 that equals `value` exactly; undefined if none does. */
+export function exactHalf(value: number): number | undefined {
+  const sign = value < 0 || Object.is(value, -0) ? 0x8000 : 0;
+  const magnitude = Math.abs(value);
+  if (magnitude >= 2 ** -14) {
+    const exponent = Math.floor(Math.log2(magnitude));
+    const fraction = magnitude * 2 ** (10 - exponent) - 1024;
+    const exact = Number.isInteger(fraction) && fraction >= 0 && fraction < 1024 && exponent <= 15;
+    return exact ? sign | ((exponent + 15) << 10) | fraction : undefined;
+  }
+  const fraction = magnitude * 2 ** 24;
+  return Number.isInteger(fraction) ? sign | fraction : undefined;
+}
+
 /** A tensor whose elements are already little-endian bytes, e.g. packed 4-bit weights. The bytes are not copied. */
 export function rawTensor(name: string, dataType: number, dims: readonly number[], bytes: Uint8Array): TensorProto {
   return TensorMessage.create({ name, dataType, dims: [...dims], rawData: bytes });

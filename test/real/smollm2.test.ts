@@ -56,7 +56,7 @@ describe("SmolLM2-135M-Instruct", () => {
 
   beforeAll(async () => {
     if ("missing" in located) return;
-    model = await loadModel(located.path, { activations: "int8x2" });
+    model = await loadModel(located.path, { linears: "qlinear", activations: "int8x2" });
     tokenizer = createTokenizer(model.tokenizer, model.config);
     const open = () =>
       openSession({ graphPath: model.graphPath, config: model.config, blocks: BLOCKS, spinning: false });
@@ -98,7 +98,10 @@ describe("SmolLM2-135M-Instruct", () => {
       tiedHead: true,
     });
     expect(model.config).toMatchObject({ vocabSize: 49_152, maxPositions: 8192, bosTokenId: 1, eosTokenIds: [2] });
-    expect(model.report).toMatchObject({ parameters: 134_515_008, weights: "Q4_1 and Q8_0; activations int8x2" });
+    expect(model.report).toMatchObject({
+      parameters: 134_515_008,
+      weights: "Q4_1 and Q8_0 by qlinear; activations int8x2",
+    });
     expect(model.report.attentions).toHaveLength(30);
   });
 

@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { FORMAT_VERSION } from "../../../models/cache.ts";
 import { attribute, Graph, intAttribute } from "../../../models/onnx/graph.ts";
 import {
   DataType,
@@ -39,7 +40,10 @@ function expectCanonical(graph: Graph, config: ModelConfig): void {
   expect(graph.proto.output.map(({ name }) => name)).toEqual(["logits"]);
   const opsets = graph.model.opsetImport.map(({ domain, version }) => [domain, toNumber(version)] as const);
   expect(Object.fromEntries(opsets)).toMatchObject({ sparq: 1 });
-  expect(graph.model.metadataProps).toContainEqual({ key: "sparq.format_version", value: "1" });
+  expect(graph.model.metadataProps).toContainEqual({
+    key: "sparq.format_version",
+    value: String(FORMAT_VERSION),
+  });
   const attentions = attentionsOf(graph);
   expect(attentions.map((node) => intAttribute(node, "layer", -1))).toEqual(
     Array.from({ length: config.layers }, (_, i) => i),
