@@ -1,7 +1,9 @@
 import { describe, expect, it } from "vitest";
 import { packStep } from "../../attention/pack.ts";
+import { greedySampling } from "../../attention/sampling.ts";
+import { Sampler } from "../../attention/sampling-reference.ts";
 import { openSession, type Session } from "../../attention/session.ts";
-import type { AttentionSettings, StepSequence } from "../../attention/types.ts";
+import type { AttentionSettings, RowSampling, StepSequence } from "../../attention/types.ts";
 import { writeModel } from "../../models/onnx/proto.ts";
 import { seeded } from "../contract/attention-fixture.ts";
 import { graphFolder } from "./graph-files.ts";
@@ -82,6 +84,50 @@ describe("a session on a small graph", () => {
     expect(logits.map((rows) => rows.length)).toEqual([3 * tinyShape.vocabSize, 0, tinyShape.vocabSize]);
     expect(logits[2]).toEqual(logits[0]!.subarray(2 * tinyShape.vocabSize));
     session.close();
+  });
+
+  it("samples rows inside the step, as the reference does from their logits", async () => {
+    const [session, plain] = await Promise.all([open(), open()]);
+    const sampler = new Sampler(tinyShape.vocabSize);
+    const part = { contextLength: 0, attention: dense, denseUntil: 3 };
+    const row = (changes: Partial<RowSampling>): RowSampling => ({ ...greedySampling, logprobs: 2, ...changes });
+    const all = [row({}), row({ temperature: 1, uniform: 0.7 }), row({ token: 5 })];
+    const last = [row({ temperature: 2, topK: 5, uniform: 0.9 })];
+    const sequences: StepSequence[] = [
+      { ...part, tokenIds: tokens.slice(0, 3), blockTable: [0], logits: "all", sampling: all },
+      { ...part, tokenIds: tokens.slice(3, 9), blockTable: [1], logits: "none" },
+      { ...part, tokenIds: tokens.slice(9, 12), blockTable: [2], logits: "last", sampling: last },
+    ];
+    const { logits } = await plain.step(sequences.map(({ sampling, ...sequence }) => sequence));
+    // Twice, since the second step writes its logits where the first one did.
+    for (let run = 0; run < 2; run++) {
+      const output = await session.step(sequences);
+      expect(output.logits.map(({ length }) => length)).toEqual([0, 0, 0]);
+      expect(output.sampled.map(({ length }) => length)).toEqual([3, 0, 1]);
+      expect(output.samplingSeconds).toBeLessThan(output.seconds);
+      for (const [i, rows] of [all, [], last].entries()) {
+        for (const [j, parameters] of rows.entries()) {
+          const { vocabSize } = tinyShape;
+          const expected = sampler.sample(logits[i]!.subarray(j * vocabSize, (j + 1) * vocabSize), parameters);
+          const actual = output.sampled[i]![j]!;
+          expect(actual.tokenId).toBe(expected.tokenId);
+          expect(actual.logprob).toBeCloseTo(expected.logprob, 5);
+          expect(actual.top.map(({ tokenId }) => tokenId)).toEqual(expected.top.map(({ tokenId }) => tokenId));
+        }
+      }
+    }
+    // Where one sequence wants its logits, all come, and each gets its own.
+    const [first, second, third] = sequences as [StepSequence, StepSequence, StepSequence];
+    const mixed = await session.step([first, { ...second, logits: "last" }, third]);
+    expect(mixed.logits.map(({ length }) => length)).toEqual([0, tinyShape.vocabSize, 0]);
+    const { logits: secondLogits } = await plain.step([{ ...second, logits: "last" }]);
+    expect(mixed.logits[1]).toEqual(secondLogits[0]);
+    const wrong = { ...first, sampling: last };
+    await expect(session.step([wrong])).rejects.toThrow("sequence 0: sampling of 1 rows, 3 have logits");
+    const hot = { ...third, sampling: [row({ temperature: -1 })] };
+    await expect(session.step([hot])).rejects.toThrow("sampling of row 0: temperature is -1");
+    session.close();
+    plain.close();
   });
 
   it("gives the same bits for a sequence alone, among others, in chunks, and for any number of threads", async () => {
