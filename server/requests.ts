@@ -90,7 +90,7 @@ export function checkModel(serving: Serving, asked: string | null | undefined): 
 
 /**
  * The sequences that answer a request: `n` for each prompt, the choices of one prompt together. A seed counts up over a
- * prompt's choices, so that they differ. Throws ApiError for too many of them or settings that do not fit the model.
+ * prompt's choices, so that they differ. `logprobs` is how many of the likeliest tokens get one. Throws ApiError for too many of them or settings that do not fit the model.
  */
 export function generateRequests(
   serving: Serving,
@@ -98,6 +98,7 @@ export function generateRequests(
   prompts: readonly (readonly number[])[],
   fields: GenerationFields,
   maxTokens: (promptTokens: number) => number,
+  logprobs?: number,
 ): GenerateRequest[] {
   const attention = attentionOf(serving, fields);
   const n = fields.n ?? 1;
@@ -105,8 +106,9 @@ export function generateRequests(
   if (sequences > MAX_SEQUENCES) {
     throw apiErrors.invalidValue("n", `the request asks for ${sequences} sequences; ${MAX_SEQUENCES} is the most`);
   }
+  const asked = logprobs === undefined ? {} : { logprobs };
   return prompts.flatMap((promptIds, promptIndex) => {
-    const sampling = samplingOf(fields, maxTokens(promptIds.length));
+    const sampling = { ...samplingOf(fields, maxTokens(promptIds.length), serving), ...asked };
     return Array.from({ length: n }, (_, i) => {
       const seeded = sampling.seed === undefined ? sampling : { ...sampling, seed: sampling.seed + i };
       return { id: `${id}-${promptIndex * n + i}`, promptIds, sampling: seeded, attention };
@@ -114,7 +116,7 @@ export function generateRequests(
   });
 }
 
-function samplingOf(fields: GenerationFields, maxTokens: number): SamplingParams {
+function samplingOf(fields: GenerationFields, maxTokens: number, serving: Serving): SamplingParams {
   const stop = typeof fields.stop === "string" ? [fields.stop] : (fields.stop ?? []);
   const topP = fields.top_p ?? 1;
   const { seed } = fields;
@@ -124,10 +126,25 @@ function samplingOf(fields: GenerationFields, maxTokens: number): SamplingParams
     // The smallest nucleus holds one token, and so does that of mass 0.
     topP: topP === 0 ? Number.EPSILON : topP,
     topK: Math.max(0, fields.top_k ?? 0),
+    minP: fields.min_p ?? 0,
+    repetitionPenalty: fields.repetition_penalty ?? 1,
+    presencePenalty: fields.presence_penalty ?? 0,
+    frequencyPenalty: fields.frequency_penalty ?? 0,
+    logitBias: logitBiasOf(fields, serving),
     ...(seed === null || seed === undefined ? {} : { seed }),
     stop: stop.filter((text) => text !== ""),
     ignoreEos: fields.ignore_eos ?? false,
   };
+}
+
+function logitBiasOf({ logit_bias }: GenerationFields, { tokenizer }: Serving): ReadonlyMap<number, number> {
+  const bias = Object.entries(logit_bias ?? {});
+  const foreign = bias.find(([token]) => !/^\d+$/.test(token) || Number(token) >= tokenizer.vocabSize);
+  if (foreign !== undefined) {
+    const message = `logit_bias: ${foreign[0]} is no token id of the vocabulary of ${tokenizer.vocabSize}`;
+    throw apiErrors.invalidValue("logit_bias", message);
+  }
+  return new Map(bias.map(([token, value]) => [Number(token), value]));
 }
 
 function attentionOf(serving: Serving, fields: GenerationFields) {

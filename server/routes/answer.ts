@@ -1,7 +1,7 @@
 import type { Context } from "hono";
 import type { AppOptions } from "../app.ts";
 import { type ChoiceEvent, startChoices } from "../choices.ts";
-import type { FinishReason, GenerateRequest } from "../engine/types.ts";
+import type { FinishReason, GenerateRequest, TokenEvent } from "../engine/types.ts";
 import { apiErrors, toApiError } from "../errors.ts";
 import { type GenerationFields, usageOf } from "../requests.ts";
 import type { Serving } from "../serving.ts";
@@ -11,6 +11,8 @@ export interface WholeChoice {
   readonly index: number;
   readonly text: string;
   readonly finishReason: FinishReason;
+  /** Its tokens, in order. */
+  readonly events: readonly TokenEvent[];
 }
 
 export type Usage = ReturnType<typeof usageOf>;
@@ -67,16 +69,14 @@ export async function answer(
 }
 
 async function wholeAnswer(events: AsyncIterable<ChoiceEvent>, request: AnswerRequest, format: AnswerFormat) {
-  const texts = request.requests.map((): string[] => []);
-  const reasons = request.requests.map((): FinishReason => "length");
-  let tokens = 0;
-  for await (const { index, event } of events) {
-    tokens += 1;
-    texts[index]?.push(event.text);
-    if (event.finishReason !== null) reasons[index] = event.finishReason;
-  }
-  const choices = texts.map((text, index) => ({ index, text: text.join(""), finishReason: reasons[index]! }));
-  return format.whole(choices, usageOf(request.promptTokens, tokens));
+  const tokens = request.requests.map((): TokenEvent[] => []);
+  for await (const { index, event } of events) tokens[index]!.push(event);
+  const choices = tokens.map((events, index) => {
+    const text = events.map((event) => event.text).join("");
+    return { index, text, finishReason: events.at(-1)?.finishReason ?? "length", events };
+  });
+  const total = tokens.reduce((sum, { length }) => sum + length, 0);
+  return format.whole(choices, usageOf(request.promptTokens, total));
 }
 
 async function* streamedAnswer(

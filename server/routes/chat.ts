@@ -3,6 +3,7 @@ import type { Context } from "hono";
 import type { AppOptions } from "../app.ts";
 import type { ChatMessage } from "../engine/types.ts";
 import { toApiError } from "../errors.ts";
+import { chatLogprobs } from "../logprobs.ts";
 import { refuseFarTooLong } from "../prompt-length.ts";
 import { checkModel, generateRequests, newId, readBody } from "../requests.ts";
 import { type ChatRequest, chatChunkSchema, chatRequestSchema, chatResponseSchema } from "../schemas/chat.ts";
@@ -25,11 +26,11 @@ export async function chat(context: Context, serving: Serving, options: AppOptio
   const prompt = render(fields.messages, serving);
   const id = newId("chatcmpl");
   const asked = fields.max_completion_tokens ?? fields.max_tokens;
-  const requests = generateRequests(serving, id, [prompt], fields, (promptTokens) => {
-    return asked ?? Math.max(1, serving.contextLength - promptTokens);
-  });
+  const maxTokens = (promptTokens: number) => asked ?? Math.max(1, serving.contextLength - promptTokens);
+  const logprobs = fields.logprobs ? (fields.top_logprobs ?? 0) : undefined;
+  const requests = generateRequests(serving, id, [prompt], fields, maxTokens, logprobs);
   const request = { fields, requests, promptTokens: prompt.length, promptParam: "messages" };
-  return answer(context, serving, request, chatFormat(id, serving.name), options);
+  return answer(context, serving, request, chatFormat(id, serving), options);
 }
 
 function render(given: ChatRequest["messages"], { tokenizer, contextLength }: Serving): number[] {
@@ -50,26 +51,26 @@ function templateMessage({ role, content }: ChatRequest["messages"][number]): Ch
   };
 }
 
-function chatFormat(id: string, model: string): AnswerFormat {
+function chatFormat(id: string, { name: model, tokenizer }: Serving): AnswerFormat {
   const created = Math.floor(Date.now() / 1000);
-  const delta = (index: number, delta: object, finishReason: string | null = null) => {
-    return { index, delta, logprobs: null, finish_reason: finishReason };
+  const delta = (index: number, delta: object, finishReason: string | null = null, logprobs: object | null = null) => {
+    return { index, delta, logprobs, finish_reason: finishReason };
   };
   const role = (index: number) => delta(index, { role: "assistant", content: "" });
   const envelope = (object: string, choices: readonly object[]) => ({ id, object, created, model, choices });
   return {
     tokenChunks: ({ index, event }, first) => [
       ...(first ? [role(index)] : []),
-      delta(index, { content: event.text }),
+      delta(index, { content: event.text }, null, chatLogprobs(tokenizer, [event])),
       ...(event.finishReason === null ? [] : [delta(index, {}, event.finishReason)]),
     ],
     emptyChunks: (index) => [role(index), delta(index, {}, "length")],
     chunk: (choice, usage) => withUsage(envelope("chat.completion.chunk", choice === null ? [] : [choice]), usage),
     whole: (choices, usage) => {
-      const whole = choices.map(({ index, text, finishReason }) => ({
+      const whole = choices.map(({ index, text, finishReason, events }) => ({
         index,
         message: { role: "assistant", content: text, refusal: null },
-        logprobs: null,
+        logprobs: chatLogprobs(tokenizer, events),
         finish_reason: finishReason,
       }));
       return { ...envelope("chat.completion", whole), usage };

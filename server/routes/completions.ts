@@ -1,7 +1,9 @@
 import { createRoute } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import type { AppOptions } from "../app.ts";
+import type { ChoiceEvent } from "../choices.ts";
 import type { FinishReason } from "../engine/types.ts";
+import { characters, completionLogprobs } from "../logprobs.ts";
 import { refuseFarTooLong } from "../prompt-length.ts";
 import { checkModel, generateRequests, newId, readBody } from "../requests.ts";
 import { type CompletionRequest, completionRequestSchema, completionResponseSchema } from "../schemas/completions.ts";
@@ -26,10 +28,11 @@ export async function completions(context: Context, serving: Serving, options: A
   const prompts = promptIds(fields.prompt, serving);
   const id = newId("cmpl");
   const maxTokens = fields.max_tokens ?? DEFAULT_MAX_TOKENS;
-  const requests = generateRequests(serving, id, prompts, fields, () => maxTokens);
+  const logprobs = typeof fields.logprobs === "number" ? fields.logprobs : undefined;
+  const requests = generateRequests(serving, id, prompts, fields, () => maxTokens, logprobs);
   const promptTokens = prompts.reduce((sum, prompt) => sum + prompt.length, 0);
   const request = { fields, requests, promptTokens, promptParam: "prompt" };
-  return answer(context, serving, request, completionFormat(id, serving.name), options);
+  return answer(context, serving, request, completionFormat(id, serving), options);
 }
 
 /** Each prompt as token ids. Strings get what the tokenizer puts around a text, ids are taken as they are. */
@@ -43,18 +46,34 @@ function promptIds(prompt: CompletionRequest["prompt"], { tokenizer, contextLeng
   return prompt.map((item) => (typeof item === "string" ? encode(item) : item));
 }
 
-function completionFormat(id: string, model: string): AnswerFormat {
+type Logprobs = ReturnType<typeof completionLogprobs>;
+
+function completionFormat(id: string, { name: model, tokenizer }: Serving): AnswerFormat {
   const created = Math.floor(Date.now() / 1000);
-  const choiceOf = (index: number, text: string, finishReason: FinishReason | null) => {
-    return { index, text, logprobs: null, finish_reason: finishReason };
+  const choiceOf = (index: number, text: string, finishReason: FinishReason | null, logprobs: Logprobs = null) => {
+    return { index, text, logprobs, finish_reason: finishReason };
+  };
+  const offsets = new Map<number, number>();
+  const streamedLogprobs = ({ index, event }: ChoiceEvent): Logprobs => {
+    const offset = offsets.get(index) ?? 0;
+    const logprobs = completionLogprobs(tokenizer, [event], offset);
+    if (logprobs !== null) offsets.set(index, offset + characters(logprobs.tokens[0]!));
+    return logprobs;
   };
   const envelope = (choices: readonly object[]) => ({ id, object: "text_completion", created, model, choices });
   return {
-    tokenChunks: ({ index, event }) => [choiceOf(index, event.text, event.finishReason)],
+    tokenChunks: (choice) => {
+      const { text, finishReason } = choice.event;
+      return [choiceOf(choice.index, text, finishReason, streamedLogprobs(choice))];
+    },
     emptyChunks: (index) => [choiceOf(index, "", "length")],
     chunk: (choice, usage) => withUsage(envelope(choice === null ? [] : [choice]), usage),
     whole: (choices, usage) => ({
-      ...envelope(choices.map(({ index, text, finishReason }) => choiceOf(index, text, finishReason))),
+      ...envelope(
+        choices.map(({ index, text, finishReason, events }) => {
+          return choiceOf(index, text, finishReason, completionLogprobs(tokenizer, events));
+        }),
+      ),
       usage,
     }),
   };

@@ -1,5 +1,13 @@
 import { z } from "@hono/zod-openapi";
-import { finishReasonSchema, generationFields, integer, neutralOnly, UNSUPPORTED, usageSchema } from "./common.ts";
+import {
+  finishReasonSchema,
+  generationFields,
+  integer,
+  neutralOnly,
+  topLogprobs,
+  UNSUPPORTED,
+  usageSchema,
+} from "./common.ts";
 
 const textPartSchema = z.object({
   type: z.literal("text"),
@@ -33,8 +41,10 @@ export const chatRequestSchema = z
     ...generationFields,
     messages: z.array(messageSchema).min(1, { error: "must not be empty" }),
     max_completion_tokens: integer.min(0).nullish().openapi({ description: "Goes before max_tokens" }),
-    logprobs: neutralOnly(z.boolean(), (logprobs) => !logprobs, "false only"),
-    top_logprobs: neutralOnly(integer, (count) => count === 0, "0 only"),
+    logprobs: z.boolean().nullish().openapi({ description: "Whether each token's log-probability is wanted" }),
+    top_logprobs: topLogprobs
+      .nullish()
+      .openapi({ description: "With logprobs: log-probabilities of this many of the likeliest tokens in its place" }),
     tools: neutralOnly(z.array(z.unknown()), isEmptyList, "[] only"),
     tool_choice: neutralOnly(
       z.union([z.string(), z.looseObject({})]),
@@ -43,9 +53,22 @@ export const chatRequestSchema = z
     ),
     functions: neutralOnly(z.array(z.unknown()), isEmptyList, "[] only"),
   })
+  .refine(({ logprobs, top_logprobs }) => logprobs || !top_logprobs, {
+    path: ["top_logprobs"],
+    error: "needs logprobs to be true",
+  })
   .openapi("ChatCompletionRequest");
 
 export type ChatRequest = z.output<typeof chatRequestSchema>;
+
+const tokenLogprob = { token: z.string(), logprob: z.number(), bytes: z.array(integer).nullable() };
+
+const logprobsSchema = z
+  .object({
+    content: z.array(z.object({ ...tokenLogprob, top_logprobs: z.array(z.object(tokenLogprob)) })),
+    refusal: z.null(),
+  })
+  .nullable();
 
 const envelope = { id: z.string(), created: integer, model: z.string() };
 
@@ -57,7 +80,7 @@ export const chatResponseSchema = z
       z.object({
         index: integer,
         message: z.object({ role: z.literal("assistant"), content: z.string(), refusal: z.null() }),
-        logprobs: z.null(),
+        logprobs: logprobsSchema,
         finish_reason: finishReasonSchema,
       }),
     ),
@@ -75,7 +98,7 @@ export const chatChunkSchema = z
       z.object({
         index: integer,
         delta: z.object({ role: z.literal("assistant").optional(), content: z.string().optional() }),
-        logprobs: z.null(),
+        logprobs: logprobsSchema,
         finish_reason: finishReasonSchema.nullable(),
       }),
     ),

@@ -1,4 +1,5 @@
 import { z } from "@hono/zod-openapi";
+import { MOST_LOGPROBS } from "../../attention/sampling.ts";
 
 /** Marks an issue as "known, but not there yet" rather than "wrong". */
 export const UNSUPPORTED = { unsupported: true } as const;
@@ -38,6 +39,34 @@ export const generationFields = {
   temperature: z.number().min(0).nullish().openapi({ description: "0 = greedy; default 1" }),
   top_p: z.number().min(0).max(1).nullish(),
   top_k: integer.min(-1).nullish().openapi({ description: "0 or -1 = off" }),
+  min_p: z
+    .number()
+    .min(0)
+    .max(1)
+    .nullish()
+    .openapi({ description: "Drops tokens of less than this share of the likeliest one's probability; 0 = off" }),
+  presence_penalty: z
+    .number()
+    .min(-2)
+    .max(2)
+    .nullish()
+    .openapi({ description: "Subtracted from the logits of tokens that were generated" }),
+  frequency_penalty: z
+    .number()
+    .min(-2)
+    .max(2)
+    .nullish()
+    .openapi({ description: "Subtracted once for each time that a token was generated" }),
+  repetition_penalty: z
+    .number()
+    .min(0.01)
+    .max(100)
+    .nullish()
+    .openapi({ description: "Divides positive and multiplies negative logits of tokens in prompt or output; 1 = off" }),
+  logit_bias: z
+    .record(z.string(), z.number().min(-100).max(100))
+    .nullish()
+    .openapi({ description: "Added to logits, by token id" }),
   seed: integer.nullish(),
   stop: z
     .union([z.string(), z.array(z.string())], { error: "must be a string or an array of strings" })
@@ -50,15 +79,13 @@ export const generationFields = {
   user: z.string().nullish(),
   sparq: sparqSchema.nullish(),
 
-  presence_penalty: neutralOnly(z.number(), (value) => value === 0, "0 only"),
-  frequency_penalty: neutralOnly(z.number(), (value) => value === 0, "0 only"),
-  repetition_penalty: neutralOnly(z.number(), (value) => value === 1, "1 only"),
-  min_p: neutralOnly(z.number(), (value) => value === 0, "0 only"),
   min_tokens: neutralOnly(integer, (value) => value === 0, "0 only"),
-  logit_bias: neutralOnly(z.record(z.string(), z.number()), (bias) => Object.keys(bias).length === 0, "{} only"),
   stop_token_ids: neutralOnly(z.array(integer), (ids) => ids.length === 0, "[] only"),
   response_format: neutralOnly(z.looseObject({ type: z.string() }), ({ type }) => type === "text", "text only"),
 };
+
+/** Likeliest tokens whose log-probabilities can be had. */
+export const topLogprobs = integer.min(0).max(MOST_LOGPROBS);
 
 export { integer, neutralOnly };
 

@@ -1,5 +1,13 @@
 import { z } from "@hono/zod-openapi";
-import { finishReasonSchema, generationFields, integer, neutralOnly, UNSUPPORTED, usageSchema } from "./common.ts";
+import {
+  finishReasonSchema,
+  generationFields,
+  integer,
+  neutralOnly,
+  topLogprobs,
+  UNSUPPORTED,
+  usageSchema,
+} from "./common.ts";
 
 const tokenIds = z.array(integer.min(0));
 
@@ -19,7 +27,12 @@ export const completionRequestSchema = z
       .openapi({ description: "Not supported: empty only" }),
     best_of: integer.min(1).nullish().openapi({ description: "Not supported yet beyond n" }),
     echo: neutralOnly(z.boolean(), (echo) => !echo, "false only"),
-    logprobs: neutralOnly(z.union([integer, z.boolean()]), (logprobs) => logprobs === false, "false only"),
+    logprobs: z
+      .union([topLogprobs, z.literal(false)])
+      .nullish()
+      .openapi({
+        description: "Log-probabilities wanted: of each token, and of this many of the likeliest in its place",
+      }),
   })
   .refine(({ best_of, n }) => (best_of ?? 1) <= (n ?? 1), {
     path: ["best_of"],
@@ -33,7 +46,14 @@ export type CompletionRequest = z.output<typeof completionRequestSchema>;
 const choiceSchema = z.object({
   index: integer,
   text: z.string(),
-  logprobs: z.null(),
+  logprobs: z
+    .object({
+      tokens: z.array(z.string()),
+      token_logprobs: z.array(z.number()),
+      top_logprobs: z.array(z.record(z.string(), z.number())),
+      text_offset: z.array(integer),
+    })
+    .nullable(),
   finish_reason: finishReasonSchema.nullable(),
 });
 

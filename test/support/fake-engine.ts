@@ -2,6 +2,7 @@ import { EngineError } from "../../server/engine/errors.ts";
 import type {
   Engine,
   EngineStats,
+  EventLogprobs,
   FinishReason,
   GenerateRequest,
   GenerationSummary,
@@ -9,7 +10,14 @@ import type {
 } from "../../server/engine/types.ts";
 
 /** What a scripted sequence does next: a token's text, the end, or an error. */
-export type ScriptStep = string | { readonly text: string; readonly finish: FinishReason } | Error;
+export type ScriptStep =
+  | string
+  | {
+      readonly text: string;
+      readonly finish?: FinishReason;
+      readonly logprobs?: EventLogprobs & { readonly id: number };
+    }
+  | Error;
 
 export type Script = (request: GenerateRequest) => AsyncIterable<ScriptStep> | Iterable<ScriptStep>;
 
@@ -40,10 +48,11 @@ export class FakeEngine implements Engine {
         const { done, value } = await Promise.race([steps.next(), aborted]);
         if (done) break;
         if (value instanceof Error) throw value;
-        const { text, finish } = typeof value === "string" ? { text: value, finish: null } : value;
+        const { text, finish, logprobs } = typeof value === "string" ? { text: value } : value;
         completionTokens += 1;
         const finishReason = finish ?? (completionTokens === maxTokens ? "length" : null);
-        yield { tokenId: completionTokens, text, finishReason };
+        const token = { tokenId: logprobs?.id ?? completionTokens, text, finishReason };
+        yield logprobs ? { ...token, logprobs } : token;
         if (finishReason !== null) break;
       }
       return { promptTokens: request.promptIds.length, completionTokens, cachedPromptTokens: 0, preemptions: 0 };

@@ -7,7 +7,6 @@ import {
   BLOCK,
   collect,
   idsOf,
-  maxPositions,
   requestOf,
   scriptedEngine,
   setUp,
