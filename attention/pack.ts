@@ -65,8 +65,8 @@ export function packStep(sequences: readonly StepSequence[]): PackedStep {
 }
 
 function packSettings({ attention, denseUntil }: StepSequence): readonly number[] {
-  const { mode, r, k, local, meanValue, groupSum }: AttentionSettings = attention;
-  return [mode === "sparq" ? 1 : 0, r, k, local, meanValue ? 1 : 0, groupSum === "logits" ? 1 : 0, denseUntil, 0];
+  const { mode, r, k, local, meanValue, groupSum, bucketTopK = 0 }: AttentionSettings = attention;
+  return [mode === "sparq" ? 1 : 0, r, k, local, meanValue ? 1 : 0, groupSum === "logits" ? 1 : 0, denseUntil, bucketTopK];
 }
 
 function concatenate(

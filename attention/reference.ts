@@ -48,7 +48,9 @@ export function referenceAttend(store: ReferenceStore, input: AttendInput): Atte
       results = queries.map((q) => attendDense(q, cached, input.scale));
     } else {
       const pages = Math.floor(position / store.shape.blockSize) - Math.floor(first / store.shape.blockSize) + 1;
-      traffic.scoreBytes += 4 * cached.length * r!;
+      // Of the row's own page the keys are read whole.
+      const own = Math.min((position % store.shape.blockSize) + 1, cached.length);
+      traffic.scoreBytes += 4 * ((cached.length - own) * r! + own * headDim);
       traffic.gatherBytes += 4 * headDim * (2 * k! + (meanValue ? pages : 0));
       const narrow = (gap: number) => (margins[row] = Math.min(margins[row]!, gap));
       const settings = { r: r!, k: k!, local: local!, meanValue: !!meanValue, sumLogits: !!sumLogits };

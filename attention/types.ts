@@ -5,7 +5,19 @@ export interface KvStoreShape {
   readonly headDim: number;
   readonly blockSize: number;
   readonly blocks: number;
+  /** How keys and values are stored; "f32" when left out. */
+  readonly dtype?: CacheDtype;
+  /** How the keys by component that SparQ scans are stored; "f32" when left out. "int8" needs a multiple of 64 as blockSize. */
+  readonly scanDtype?: ScanDtype;
 }
+
+/** In the order of DType in native/elements.h. int8 and fp8 (e4m3) have one scale for each position and head. */
+export const cacheDtypes = ["f32", "f16", "bf16", "int8", "fp8"] as const;
+export type CacheDtype = (typeof cacheDtypes)[number];
+
+/** int8 has one range for each component of a page. */
+export const scanDtypes = ["f32", "f16", "bf16", "int8"] as const;
+export type ScanDtype = (typeof scanDtypes)[number];
 
 /**
  * How one sequence attends while it decodes. Prefill is always dense and causal.
@@ -23,6 +35,11 @@ export interface AttentionSettings {
   readonly meanValue: boolean;
   /** What is summed over a GQA group before the top-k: softmaxed scores (the paper) or raw logits (its code). */
   readonly groupSum: "softmax" | "logits";
+  /**
+   * 0 or left out: the top-k is exact. 1, 2 or 4: approximate, so many kept of each of about k / bucketTopK interleaved
+   * buckets (arXiv 2412.04358).
+   */
+  readonly bucketTopK?: 0 | 1 | 2 | 4;
 }
 
 /** Bytes that a step's attention must read from the KV cache, over all layers and heads. */
@@ -213,6 +230,8 @@ export interface NativeAddon {
   loadSession(options: SessionOptions): Promise<NativeSession>;
   /** Runs synchronously on the named path with `threads` threads. */
   attend(store: NativeKvStore, path: string, threads: number, input: AttendInput): AttendOutput;
+  /** Bytes a second at which `threads` threads together read `bytes` (at most 2^31 - 1) of memory. Synchronous. */
+  readBandwidth(bytes: number, threads: number): number;
   /** Samples rows of `logits` [R, vocabSize] synchronously on the named path with `threads` threads. */
   sample(
     path: string,

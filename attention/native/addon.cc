@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "attention.h"
+#include "bandwidth.h"
 #include "ort_runtime.h"
 #include "rope.h"
 #include "runtime_check.h"
@@ -68,6 +69,20 @@ int32_t integerOf(const Napi::Value& value, const std::string& field, int32_t lo
 
 int32_t integerField(const Napi::Object& object, const char* field, int32_t low, int32_t high = INT32_MAX) {
   return integerOf(object.Get(field), field, low, high);
+}
+
+// The place of a string field's value among the names; 0 when it is left out.
+int32_t choiceField(const Napi::Object& object, const char* field, std::initializer_list<const char*> names) {
+  const Napi::Value value = object.Get(field);
+  if (value.IsUndefined()) return 0;
+  const std::string given = value.IsString() ? value.As<Napi::String>().Utf8Value() : "no string";
+  int32_t index = 0;
+  std::string known;
+  for (const char* name : names) {
+    if (value.IsString() && given == name) return index;
+    known += (index++ > 0 ? ", " : "") + std::string(name);
+  }
+  throw Napi::RangeError::New(object.Env(), std::string(field) + " is " + given + ", must be one of " + known);
 }
 
 float positiveField(const Napi::Object& object, const char* field) {
@@ -494,7 +509,9 @@ Napi::Value createKvStore(const Napi::CallbackInfo& info) {
                               .kvHeads = integerField(shape, "kvHeads", 1),
                               .headDim = integerField(shape, "headDim", 1),
                               .blockSize = integerField(shape, "blockSize", 1),
-                              .blocks = integerField(shape, "blocks", 1)};
+                              .blocks = integerField(shape, "blocks", 1),
+                              .dtype = static_cast<DType>(choiceField(shape, "dtype", {"f32", "f16", "bf16", "int8", "fp8"})),
+                              .scanDtype = static_cast<DType>(choiceField(shape, "scanDtype", {"f32", "f16", "bf16", "int8"}))};
   return guarded(info.Env(), [&] {
     auto store = std::make_shared<KvStore>(storeShape);
     return StoreObject::make(info.Env(), std::make_shared<StoreState>(StoreState{std::move(store)}));
@@ -604,6 +621,12 @@ Napi::Value sample(const Napi::CallbackInfo& info) {
   });
 }
 
+// readBandwidth(bytes, threads) in bytes a second, on this thread and helpers.
+Napi::Value measureReadBandwidth(const Napi::CallbackInfo& info) {
+  const int32_t bytes = integerOf(info[0], "bytes", 1), threads = integerOf(info[1], "threads", 1, kMostThreads);
+  return guarded(info.Env(), [&] { return Napi::Number::New(info.Env(), readBandwidth(bytes, threads)); });
+}
+
 Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   auto classes = std::make_unique<Classes>();
   classes->store = Napi::Persistent(StoreObject::define(env));
@@ -614,6 +637,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exports.Set("createKvStore", Napi::Function::New<createKvStore>(env, "createKvStore"));
   exports.Set("loadSession", Napi::Function::New<loadSession>(env, "loadSession"));
   exports.Set("attend", Napi::Function::New<attend>(env, "attend"));
+  exports.Set("readBandwidth", Napi::Function::New<measureReadBandwidth>(env, "readBandwidth"));
   exports.Set("sample", Napi::Function::New<sample>(env, "sample"));
   return exports;
 }

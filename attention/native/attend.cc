@@ -1,10 +1,12 @@
 // One layer's attention over a ragged step: cuts it into tasks for the pool. How the work is cut depends on the step and on
 // the number of threads; what comes out does not (see kernels.h).
+#include <algorithm>
 #include <cstdlib>
 #include <memory>
 #include <new>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 #include "kernels.h"
 
@@ -25,11 +27,12 @@ const Kernels& kernelsOf(Path path) {
 
 // Tasks of one call; kept by the thread that calls, so that a warm call allocates nothing.
 struct Plan {
-  std::vector<AppendTask> appends;
   std::vector<DenseTask> dense;
-  std::vector<SparqTask> sparq;
+  std::vector<SparqTask> sparq;       // whole rows
+  std::vector<SparqTask> scans;       // of rows that are cut
+  std::vector<SparqTask> finishes;    // the rest of those
   std::vector<CombineTask> combines;
-  std::vector<float> partials;
+  std::vector<float> partials, scores;
 };
 
 int visibleAt(const LayerCall& call, int position) { return position + 1 - firstVisible(position, call.params.window); }
@@ -48,29 +51,13 @@ int denseRows(const LayerCall& call, const Sequence& sequence) {
   return rows;
 }
 
-int spanOf(const LayerCall& call, int position) { return position / call.store.shape().blockSize / kSpanPages; }
+int spanOf(const LayerCall& call, int position) {
+  const int size = call.store.shape().blockSize;
+  return position / size / densePagesPerSpan(size);
+}
 
-void planTasks(const LayerCall& call, int threads, Plan& plan) {
-  const int kvHeads = call.params.kvHeads, group = call.params.heads / kvHeads;
-  const int tileRows = group >= kTileQueries ? 1 : kTileQueries / group;
-  plan.appends.clear();
-  plan.dense.clear();
-  plan.sparq.clear();
-  plan.combines.clear();
-  for (int s = 0; s < call.step.sequenceCount; s++) {
-    const Sequence& sequence = call.step.sequences[s];
-    const int dense = denseRows(call, sequence);
-    for (int head = 0; head < kvHeads; head++) {
-      if (sequence.rowCount > 0) plan.appends.push_back({&sequence, head});
-      // The last tiles see the most; they go first, so that the pool ends evenly.
-      for (int end = dense; end > 0; end -= tileRows) {
-        plan.dense.push_back({&sequence, head, end > tileRows ? end - tileRows : 0, end, -1, nullptr});
-      }
-      for (int row = dense; row < sequence.rowCount; row++) plan.sparq.push_back({&sequence, head, row});
-    }
-  }
-  // Too few tasks for the threads: cut long rows at their spans.
-  if (threads == 1 || plan.dense.empty() || plan.dense.size() + plan.sparq.size() >= size_t(4) * threads) return;
+void cutDense(const LayerCall& call, Plan& plan) {
+  const int group = call.params.heads / call.params.kvHeads;
   const size_t stride = (call.params.headDim + 15) / 16 * 16 + 2;
   const std::vector<DenseTask> whole(plan.dense.begin(), plan.dense.end());
   plan.dense.clear();
@@ -96,6 +83,62 @@ void planTasks(const LayerCall& call, int threads, Plan& plan) {
   }
 }
 
+void cutSparq(const LayerCall& call, Plan& plan) {
+  const int group = call.params.heads / call.params.kvHeads, size = call.store.shape().blockSize;
+  size_t floats = 0;
+  const auto rangeOf = [&](const SparqTask& task) {
+    const int position = task.sequence->contextLength + task.row;
+    return std::pair{firstVisible(position, call.params.window), position};
+  };
+  std::vector<SparqTask> whole;
+  whole.swap(plan.sparq);
+  for (const SparqTask& task : whole) {
+    const auto [first, position] = rangeOf(task);
+    const int spans = scanSpans(first, position, size);
+    if (spans == 1) {
+      plan.sparq.push_back(task);
+      continue;
+    }
+    plan.finishes.push_back({task.sequence, task.kvHead, task.row, nullptr, 0, spans});
+    floats += (sparqScoreFloats(first, position, size, group) + 15) / 16 * 16;
+  }
+  if (plan.scores.size() < floats) plan.scores.resize(floats);
+  float* scores = plan.scores.data();
+  for (SparqTask& finish : plan.finishes) {
+    finish.scores = scores;
+    for (int span = 0; span < finish.spanEnd; span++) {
+      plan.scans.push_back({finish.sequence, finish.kvHead, finish.row, scores, span, span + 1});
+    }
+    const auto [first, position] = rangeOf(finish);
+    scores += (sparqScoreFloats(first, position, size, group) + 15) / 16 * 16;
+  }
+}
+
+void planTasks(const LayerCall& call, int threads, Plan& plan) {
+  const int kvHeads = call.params.kvHeads, group = call.params.heads / kvHeads;
+  const int tileRows = group >= kTileQueries ? 1 : kTileQueries / group;
+  plan.dense.clear();
+  plan.sparq.clear();
+  plan.scans.clear();
+  plan.finishes.clear();
+  plan.combines.clear();
+  for (int s = 0; s < call.step.sequenceCount; s++) {
+    const Sequence& sequence = call.step.sequences[s];
+    const int dense = denseRows(call, sequence);
+    for (int head = 0; head < kvHeads; head++) {
+      // The last tiles see the most; they go first, so that the pool ends evenly.
+      for (int end = dense; end > 0; end -= tileRows) {
+        plan.dense.push_back({&sequence, head, end > tileRows ? end - tileRows : 0, end, -1, nullptr});
+      }
+      for (int row = dense; row < sequence.rowCount; row++) plan.sparq.push_back({&sequence, head, row, nullptr, 0, 0});
+    }
+  }
+  // Too few tasks for the threads: cut long rows at their spans.
+  if (threads == 1 || plan.dense.size() + plan.sparq.size() >= size_t(4) * threads) return;
+  cutDense(call, plan);
+  cutSparq(call, plan);
+}
+
 template <typename Body>
 void run(const Pool& pool, size_t n, const Body& body) {
   if (n == 1) return body(0);
@@ -105,23 +148,25 @@ void run(const Pool& pool, size_t n, const Body& body) {
 }
 
 void addTraffic(const LayerCall& call, Traffic& traffic) {
-  const uint64_t d = call.params.headDim, bytes = sizeof(float) * uint64_t(call.params.kvHeads);
-  const int size = call.store.shape().blockSize;
+  const StoreShape& shape = call.store.shape();
+  const uint64_t d = call.params.headDim, heads = call.params.kvHeads, size = shape.blockSize;
+  const uint64_t token = 2 * (d * elementBytes(shape.dtype) + (hasScale(shape.dtype) ? sizeof(float) : 0));
+  const uint64_t scanned = elementBytes(shape.scanDtype), range = shape.scanDtype == DType::I8 ? sizeof(uint32_t) : 0;
   for (int s = 0; s < call.step.sequenceCount; s++) {
     const Sequence& sequence = call.step.sequences[s];
     const Settings& settings = sequence.settings;
     const int dense = denseRows(call, sequence);
     for (int row = 0; row < sequence.rowCount; row++) {
-      const int position = sequence.contextLength + row;
-      const uint64_t visible = visibleAt(call, position);
-      traffic.denseEquivalentBytes += bytes * 2 * visible * d;
+      const uint64_t position = sequence.contextLength + row, visible = visibleAt(call, static_cast<int>(position));
+      traffic.denseEquivalentBytes += heads * visible * token;
       if (row < dense) {
-        traffic.denseBytes += bytes * 2 * visible * d;
+        traffic.denseBytes += heads * visible * token;
         continue;
       }
-      const uint64_t pages = position / size - firstVisible(position, call.params.window) / size + 1;
-      traffic.scoreBytes += bytes * visible * uint64_t(settings.r);
-      traffic.gatherBytes += bytes * d * (2 * uint64_t(settings.k) + (settings.meanValue ? pages : 0));
+      const uint64_t first = position + 1 - visible, pages = position / size - first / size + 1;
+      const uint64_t own = std::min(position % size + 1, visible), r = settings.r;
+      traffic.scoreBytes += heads * ((visible - own) * r * scanned + (pages - 1) * r * range + own * token / 2);
+      traffic.gatherBytes += heads * (uint64_t(settings.k) * token + (settings.meanValue ? pages * d * sizeof(float) : 0));
     }
   }
 }
@@ -146,21 +191,41 @@ void* threadScratch(size_t bytes) {
   return memory.get();
 }
 
-void attendLayer(Path path, KvStore& store, const LayerParams& params, const Step& step, const Projection& q,
-                 const Projection& k, const Projection& v, float* out, const Pool& pool, Traffic* traffic) {
+void appendLayer(Path path, KvStore& store, const LayerParams& params, const Step& step, const Projection& k,
+                 const Projection& v, const Pool& pool) {
+  const Kernels& kernels = kernelsOf(path);
+  const LayerCall call{store, params, step, k, k, v, nullptr};
+  const size_t heads = params.kvHeads;
+  run(pool, step.sequenceCount * heads, [&](size_t i) {
+    kernels.append(call, {step.sequences + i / heads, static_cast<int32_t>(i % heads)});
+  });
+}
+
+void attendAppended(Path path, const KvStore& store, const LayerParams& params, const Step& step, const Projection& q, float* out,
+                    const Pool& pool, Traffic* traffic) {
   thread_local Plan plan;
   Plan& tasks = plan;  // the pool's threads must see this thread's
   const Kernels& kernels = kernelsOf(path);
-  const LayerCall call{store, params, step, q, k, v, out};
+  const LayerCall call{store, params, step, q, q, q, out};
   planTasks(call, pool.threads, tasks);
-  run(pool, tasks.appends.size(), [&](size_t i) { kernels.append(call, tasks.appends[i]); });
-  const size_t dense = tasks.dense.size();
-  run(pool, dense + tasks.sparq.size(), [&](size_t i) {
+  const size_t dense = tasks.dense.size(), scans = tasks.scans.size();
+  run(pool, dense + scans + tasks.sparq.size(), [&](size_t i) {
     if (i < dense) kernels.dense(call, tasks.dense[i]);
-    else kernels.sparq(call, tasks.sparq[i - dense]);
+    else if (i < dense + scans) kernels.sparqScan(call, tasks.scans[i - dense]);
+    else kernels.sparqFinish(call, tasks.sparq[i - dense - scans]);
   });
-  run(pool, tasks.combines.size(), [&](size_t i) { kernels.combine(call, tasks.combines[i]); });
+  const size_t combines = tasks.combines.size();
+  run(pool, combines + tasks.finishes.size(), [&](size_t i) {
+    if (i < combines) kernels.combine(call, tasks.combines[i]);
+    else kernels.sparqFinish(call, tasks.finishes[i - combines]);
+  });
   if (traffic) addTraffic(call, *traffic);
+}
+
+void attendLayer(Path path, KvStore& store, const LayerParams& params, const Step& step, const Projection& q,
+                 const Projection& k, const Projection& v, float* out, const Pool& pool, Traffic* traffic) {
+  appendLayer(path, store, params, step, k, v, pool);
+  attendAppended(path, store, params, step, q, out, pool, traffic);
 }
 
 }  // namespace sparq

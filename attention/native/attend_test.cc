@@ -41,8 +41,8 @@ History randomHistory(const Model& model, int length, float magnitude) {
     return x;
   };
   const int d = model.params.headDim;
-  History history{rows(model.params.heads * d, magnitude), rows(model.params.kvHeads * d, magnitude), rows(model.params.kvHeads * d, 1), {}};
-  reference::rotateKeys(model, history);
+  History history{rows(model.params.heads * d, magnitude), rows(model.params.kvHeads * d, magnitude), rows(model.params.kvHeads * d, 1), {}, {}};
+  reference::store(model, history);
   return history;
 }
 
@@ -88,6 +88,10 @@ void step(Path path, KvStore& store, const Model& model, const std::vector<Run*>
   }
 }
 
+StoreShape shapeOf(const Model& model, int layers, int blocks) {
+  return {layers, model.params.kvHeads, model.params.headDim, model.blockSize, blocks, model.dtype, model.scanDtype};
+}
+
 std::vector<int32_t> shuffledBlocks(int count) {
   std::vector<int32_t> blocks(count);
   std::iota(blocks.begin(), blocks.end(), 0);
@@ -97,13 +101,16 @@ std::vector<int32_t> shuffledBlocks(int count) {
 
 void poison(KvStore& store) {
   const size_t floats = store.bytes() / sizeof(float);
-  std::fill_n(store.keys(0, 0, 0), floats, std::numeric_limits<float>::quiet_NaN());
+  std::fill_n(reinterpret_cast<float*>(store.memory()), floats, std::numeric_limits<float>::quiet_NaN());
 }
 
 Model randomModel() {
   const int d = oneOf({16, 20, 32, 64, 72, 80, 96, 128}), kvHeads = uniform(1, 3), group = oneOf({1, 2, 3, 4, 8, 9});
   const int rotary = oneOf({0, d, d / 4 * 2});
   Model model{{uniform(0, 1), kvHeads * group, kvHeads, d, 1 / std::sqrt(float(d)), oneOf({0, 0, 1, 40, 100}), rotary, uniform(0, 1)}, {}};
+  model.dtype = oneOf({DType::F32, DType::F32, DType::F16, DType::BF16, DType::I8, DType::F8});
+  model.scanDtype = oneOf({DType::F32, DType::F16, DType::BF16, DType::I8, DType::I8});
+  model.blockSize = model.scanDtype == DType::I8 ? oneOf({64, 128}) : oneOf({16, 64, 80});
   for (int i = 0; i < rotary / 2; i++) model.inverseFrequencies.push_back(float(std::pow(10000.0, -2.0 * i / rotary)));
   return model;
 }
@@ -144,9 +151,10 @@ bool same(const Run& a, const Run& b) {
 // Three sequences in ragged steps of random sizes, two threads; then each alone, in other chunks, on one thread.
 void randomSteps(Path path, int round) {
   const Model model = randomModel();
-  const int size = oneOf({16, 64}), length = uniform(1, 3 * 64 + 5), blocksEach = (length + size - 1) / size;
-  const std::string name = std::string(pathName(path)) + " round " + std::to_string(round) + " d" + std::to_string(model.params.headDim);
-  KvStore store({2, model.params.kvHeads, model.params.headDim, size, 4 * blocksEach});
+  const int size = model.blockSize, length = uniform(1, 3 * 64 + 5), blocksEach = (length + size - 1) / size;
+  const std::string name = std::string(pathName(path)) + " round " + std::to_string(round) + " d" + std::to_string(model.params.headDim) +
+                           " " + dtypeName(model.dtype) + " scan " + dtypeName(model.scanDtype);
+  KvStore store(shapeOf(model, 2, 4 * blocksEach));
   poison(store);
   const std::vector<int32_t> blocks = shuffledBlocks(4 * blocksEach);
   std::vector<History> histories;
@@ -179,7 +187,8 @@ void randomSteps(Path path, int round) {
 void sharedPages(Path path) {
   Model model = randomModel();
   model.params.window = 0;
-  KvStore store({2, model.params.kvHeads, model.params.headDim, 64, 8});
+  model.blockSize = 64;
+  KvStore store(shapeOf(model, 2, 8));
   poison(store);
   const History history = randomHistory(model, 100, 1);
   const Settings settings = {1, 8, 32, 8, 1, 0, 64, 0};
@@ -197,16 +206,18 @@ void sharedPages(Path path) {
 
 // A context of several spans, decoded by one head on several threads: spans run apart and must merge to the same bits.
 void longDecode(Path path) {
-  const Model model{{0, 3, 1, 32, 0.2f, 0, 0, 0}, {}};
-  const int length = 5000;
+  Model model{{0, 3, 1, 32, 0.2f, 0, 0, 0}, {}};
+  model.dtype = oneOf({DType::F32, DType::F16});
+  model.scanDtype = oneOf({DType::F32, DType::I8});
+  const int length = 9000;
   const History history = randomHistory(model, length, 1);
   for (const int mode : {0, 1}) {
-    KvStore store({1, 1, 32, 64, 160});
+    KvStore store(shapeOf(model, 1, 284));
     poison(store);
-    std::vector<int32_t> blocks = shuffledBlocks(160);
+    std::vector<int32_t> blocks = shuffledBlocks(284);
     const Settings settings = {mode, 8, 64, 16, 1, 0, length - 1, 0};
-    Run one{&history, settings, {blocks.begin(), blocks.begin() + 80}, 0, {}};
-    Run many{&history, settings, {blocks.begin() + 80, blocks.end()}, 0, {}};
+    Run one{&history, settings, {blocks.begin(), blocks.begin() + 142}, 0, {}};
+    Run many{&history, settings, {blocks.begin() + 142, blocks.end()}, 0, {}};
     step(path, store, model, {&one}, {length - 1}, 1);
     step(path, store, model, {&one}, {1}, 1);
     step(path, store, model, {&many}, {length - 1}, 4);
@@ -224,7 +235,8 @@ void extremes(Path path) {
   for (const float magnitude : {0.0f, 1e-42f, 1e-30f, 1e4f, 1e10f, 1e19f, 3e38f}) {
     for (const bool constant : {false, true}) {
       Model model = randomModel();
-      KvStore store({2, model.params.kvHeads, model.params.headDim, 64, 3});
+      model.blockSize = 64;
+      KvStore store(shapeOf(model, 2, 3));
       poison(store);
       History history = randomHistory(model, 150, 1);
       for (auto* rows : {&history.q, &history.k}) {
@@ -233,11 +245,11 @@ void extremes(Path path) {
         }
       }
       for (const int sumLogits : {0, 1}) {
-        Run run{&history, {1, 8, 16, 4, 1, sumLogits, 100, 0}, {2, 0, 1}, 0, {}};
+        Run run{&history, {1, 8, 16, 4, 1, sumLogits, 100, oneOf({0, 2})}, {2, 0, 1}, 0, {}};
         step(path, store, model, {&run}, {120}, 1);
         while (run.done < 150) step(path, store, model, {&run}, {1}, 1);
         float largest = 0;
-        for (const auto& row : history.v) {
+        for (const auto& row : history.values) {
           for (float x : row) largest = std::max(largest, std::fabs(x));
         }
         bool fine = true;
@@ -251,7 +263,8 @@ void extremes(Path path) {
 }
 
 void badShapes() {
-  for (const StoreShape& shape : {StoreShape{0, 1, 8, 64, 1}, {1, 0, 8, 64, 1}, {1, 1, 0, 64, 1}, {1, 1, 8, 24, 1}, {1, 1, 8, 64, 0}}) {
+  for (const StoreShape& shape : {StoreShape{0, 1, 8, 64, 1}, {1, 0, 8, 64, 1}, {1, 1, 0, 64, 1}, {1, 1, 8, 24, 1}, {1, 1, 8, 64, 0},
+                                  {1, 1, 8, 64, 1, DType(5)}, {1, 1, 8, 64, 1, DType::F32, DType::F8}, {1, 1, 8, 16, 1, DType::F32, DType::I8}}) {
     bool thrown = false;
     try {
       KvStore store(shape);
@@ -276,10 +289,13 @@ void badShapes() {
 
 }  // namespace
 
-int main() {
+// attend_test [ROUNDS [SEED]]: more rounds, for a long run by hand.
+int main(int argc, char** argv) {
+  const int rounds = argc > 1 ? std::atoi(argv[1]) : 25;
+  if (argc > 2) randomness.seed(std::strtoull(argv[2], nullptr, 10));
   badShapes();
   for (const Path path : availablePaths()) {
-    for (int round = 0; round < 25; round++) randomSteps(path, round);
+    for (int round = 0; round < rounds; round++) randomSteps(path, round);
     for (int round = 0; round < 4; round++) sharedPages(path);
     longDecode(path);
     extremes(path);

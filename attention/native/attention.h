@@ -10,6 +10,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "elements.h"
+
 namespace sparq {
 
 enum class Path : int32_t { Scalar = 0, Avx2 = 1, Avx512 = 2, Neon = 3, Avx512Vnni = 4 };
@@ -18,6 +20,7 @@ enum class Path : int32_t { Scalar = 0, Avx2 = 1, Avx512 = 2, Neon = 3, Avx512Vn
 inline bool hasAvx2(Path path) { return path == Path::Avx2 || path == Path::Avx512 || path == Path::Avx512Vnni; }
 
 const char* pathName(Path path);
+const char* dtypeName(DType type);
 // Paths that this CPU can run, fastest first. Never empty: scalar is always there.
 std::vector<Path> availablePaths();
 // The fastest path, or the one that the environment variable SPARQ_ISA names (throws std::invalid_argument if unusable).
@@ -34,16 +37,29 @@ struct Settings {
   int32_t meanValue;   // 1: reallocate the mass left out to the running mean of V (SparQ step 3)
   int32_t sumLogits;   // 0: sum softmaxed scores over a group before the top-k (the paper); 1: sum raw logits (its code)
   int32_t denseUntil;  // rows at positions below this attend densely (the prompt); SparQ begins here
-  int32_t reserved;
+  int32_t bucketTopK;  // 0: exact top-k; 1, 2 or 4: bucketed, that many kept of each bucket (see body_select.inc)
 };
 static_assert(sizeof(Settings) == 32);
 
 struct StoreShape {
   int32_t layers, kvHeads, headDim, blockSize, blocks;
+  DType dtype = DType::F32;      // of K and V by token
+  DType scanDtype = DType::F32;  // of K by component: F32, F16, BF16 or I8
 };
 
-// The paged KV cache. Per layer, block and KV head: K token-major, K component-major, V token-major, and the f32 sum of V
-// over the tokens written so far. Memory is reserved at once and touched only as blocks are used.
+// What the store holds of one block of one layer and KV head.
+struct Page {
+  char* keys;         // [blockSize][headDim] of dtype
+  char* values;       // [blockSize][headDim] of dtype
+  char* scan;         // [headDim][blockSize] of scanDtype; for I8 see body_scan.inc. Written when the page is full.
+  uint32_t* ranges;   // [headDim], scanDtype I8 only: bf16 middle (high half) and bf16 step (low half) of each component
+  float* valueSum;    // [headDim], the sum of the values written so far, as stored
+  float* keyScales;   // [blockSize], dtypes with a scale only
+  float* valueScales; // [blockSize], dtypes with a scale only
+};
+
+// The paged KV cache. Memory is reserved at once and touched only as blocks are used; the pages before and after it may
+// not be accessed at all.
 class KvStore {
  public:
   explicit KvStore(const StoreShape& shape);  // throws std::invalid_argument, std::bad_alloc
@@ -52,18 +68,24 @@ class KvStore {
   KvStore& operator=(const KvStore&) = delete;
 
   const StoreShape& shape() const { return shape_; }
-  size_t bytesPerBlock() const;                          // all layers and heads
-  size_t bytes() const;                                  // the whole reservation
-  float* keys(int layer, int block, int head) const;     // [blockSize][headDim]
-  float* keysByComponent(int layer, int block, int head) const;  // [headDim][blockSize]
-  float* values(int layer, int block, int head) const;   // [blockSize][headDim]
-  float* valueSum(int layer, int block, int head) const; // [headDim]
-  void copyBlock(int from, int to);                      // all layers; for copy-on-write
+  size_t bytesPerBlock() const { return pageBytes_ * shape_.kvHeads * shape_.layers; }  // all layers and heads
+  size_t bytes() const { return bytesPerBlock() * shape_.blocks; }
+  size_t rowBytes() const { return rowBytes_; }  // of a token's key or value
+  Page page(int layer, int block, int head) const {
+    char* at = memory_ + ((size_t(layer) * shape_.blocks + block) * shape_.kvHeads + head) * pageBytes_;
+    const auto floats = [at](size_t offset) { return reinterpret_cast<float*>(at + offset); };
+    return {at, at + values_, at + scan_, reinterpret_cast<uint32_t*>(at + ranges_), floats(sum_), floats(keyScales_),
+            floats(valueScales_)};
+  }
+  char* memory() const { return memory_; }
+  void copyBlock(int from, int to);  // all layers; for copy-on-write
 
  private:
   StoreShape shape_;
-  void* memory_ = nullptr;
-  size_t headBytes_ = 0;
+  char* memory_ = nullptr;
+  void* mapping_ = nullptr;  // memory_ with what guards it
+  size_t mappingBytes_ = 0, rowBytes_ = 0, pageBytes_ = 0;
+  size_t values_ = 0, scan_ = 0, ranges_ = 0, sum_ = 0, keyScales_ = 0, valueScales_ = 0;  // offsets in a page
 };
 
 struct LayerParams {
@@ -95,10 +117,10 @@ struct Step {
   const float* cosSin;  // [rows][rotaryDim/2][2] (cos, sin), null when rotaryDim is 0
 };
 
-// Bytes that the algorithm must read from the store (f32 here), summed over layers, KV heads and rows of a step. Each row
-// counts what it sees, also where a tile of rows reads a page together.
+// Bytes that the algorithm must read from the store, in its dtypes, summed over layers, KV heads and rows of a step. Each
+// row counts what it sees, also where a tile of rows reads a page together.
 struct Traffic {
-  uint64_t scoreBytes = 0;            // SparQ step 1: r components of every visible key
+  uint64_t scoreBytes = 0;            // SparQ step 1: r components of every visible key, their ranges; the own page's keys
   uint64_t gatherBytes = 0;           // SparQ steps 2 and 3: kept keys and values, sums of V
   uint64_t denseBytes = 0;            // rows that attended densely
   uint64_t denseEquivalentBytes = 0;  // what all rows would have read densely
@@ -117,5 +139,10 @@ struct Pool {
 // for a page that is begun anew. Finite inputs give finite results while |V| stays below FLT_MAX / positions.
 void attendLayer(Path path, KvStore& store, const LayerParams& params, const Step& step, const Projection& q,
                  const Projection& k, const Projection& v, float* out, const Pool& pool, Traffic* traffic);
+// Its two halves.
+void appendLayer(Path path, KvStore& store, const LayerParams& params, const Step& step, const Projection& k,
+                 const Projection& v, const Pool& pool);
+void attendAppended(Path path, const KvStore& store, const LayerParams& params, const Step& step, const Projection& q, float* out,
+                    const Pool& pool, Traffic* traffic);
 
 }  // namespace sparq

@@ -28,9 +28,12 @@ struct AppendTask {
   int32_t kvHead;
 };
 
-// Online softmax runs page by page within a span of kSpanPages pages, and the spans' results are merged in order. The
-// span's bounds are absolute, so a row comes out the same whether its spans ran in one task or in many.
-constexpr int32_t kSpanPages = 16;
+// Dense attention goes over a page in pieces of kKeyTile positions, each with a softmax of its own, merged in order within
+// a span of pages; the spans' results are merged in order too. All bounds are absolute, so a row comes out the same
+// whether its spans ran in one task or in many. SparQ's scan has spans for the same reason.
+constexpr int32_t kKeyTile = 64;
+inline int32_t densePagesPerSpan(int32_t blockSize) { return blockSize >= 1024 ? 1 : 1024 / blockSize; }
+inline int32_t scanPagesPerSpan(int32_t blockSize) { return blockSize >= 4096 ? 1 : 4096 / blockSize; }
 
 // Query vectors (rows times group size) that go over a page together.
 constexpr int32_t kTileQueries = 32;
@@ -53,18 +56,22 @@ struct CombineTask {
   const float* partial;
 };
 
-// One decode row attends by SparQ.
+// One decode row of one KV head attends by SparQ. With `scores` set the scan is a task (or several) of its own, over the
+// spans [spanBegin, spanEnd), and the rest another, which has all spans.
 struct SparqTask {
   const Sequence* sequence;
   int32_t kvHead;
   int32_t row;
+  float* scores;  // of sparqScoreFloats() floats, or null: everything in one task
+  int32_t spanBegin, spanEnd;
 };
 
 struct Kernels {
   void (*append)(const LayerCall&, const AppendTask&);
   void (*dense)(const LayerCall&, const DenseTask&);
   void (*combine)(const LayerCall&, const CombineTask&);
-  void (*sparq)(const LayerCall&, const SparqTask&);
+  void (*sparqScan)(const LayerCall&, const SparqTask&);    // of tasks with `scores`
+  void (*sparqFinish)(const LayerCall&, const SparqTask&);  // the rest, or all
 };
 
 extern const Kernels scalarKernels;
@@ -77,6 +84,19 @@ extern const Kernels avx512VnniKernels;
 // Memory of the calling thread, aligned to 64 bytes, at least `bytes` long; good until the thread's next call. Grows and
 // stays, so that tasks allocate nothing once warm.
 void* threadScratch(size_t bytes);
+
+// The spans that a SparQ row at `position` scans are numbered from its first; how many there are.
+inline int32_t scanSpans(int32_t first, int32_t position, int32_t blockSize) {
+  const int32_t pages = scanPagesPerSpan(blockSize);
+  return position / blockSize / pages - first / blockSize / pages + 1;
+}
+
+// What a row's scan leaves: scores [group][positions, padded], their ranking sums [positions, padded], and for each span
+// and query head a reference and a mass.
+inline size_t sparqScoreFloats(int32_t first, int32_t position, int32_t blockSize, int32_t group) {
+  const size_t positions = size_t(position + 1 - first / blockSize * blockSize + 63) / 64 * 64;
+  return (group + 1) * positions + 2 * size_t(scanSpans(first, position, blockSize)) * group;
+}
 
 // The first position that a row at `position` sees.
 inline int32_t firstVisible(int32_t position, int32_t window) {

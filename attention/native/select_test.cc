@@ -10,9 +10,18 @@
 
 #include "simd_scalar.h"
 
+using namespace sparq;
+
+namespace sparq {
+namespace {
+#include "body_math.inc"
+#include "body_convert.inc"
+#include "body_select.inc"
+}  // namespace
+}  // namespace sparq
+
 namespace {
 
-#include "body_select.inc"
 
 std::mt19937 randomness(7);
 
@@ -27,7 +36,10 @@ std::vector<int32_t> sorted(const std::vector<float>& x, int k) {
 
 bool agrees(const std::vector<float>& x, int k, const char* name) {
   std::vector<int32_t> chosen(x.size() + 1, -1);
-  chosen.resize(selectLargest(x.data(), static_cast<int>(x.size()), k, chosen.data()));
+  std::vector<char> scratch(selectScratchBytes(static_cast<int>(x.size())));
+  Arena arena{scratch.data()};
+  chosen.resize(selectLargest(x.data(), static_cast<int>(x.size()), k, chosen.data(), arena));
+  if (arena.next > scratch.data() + scratch.size()) std::printf("FAILED: select_test %s overruns its scratch memory\n", name);
   if (chosen == sorted(x, k)) return true;
   std::printf("FAILED: select_test %s, n %zu, k %d\n", name, x.size(), k);
   return false;
@@ -44,7 +56,7 @@ int main() {
     for (float& e : x) e = make();
     return x;
   };
-  for (const size_t n : {1, 2, 3, 4, 5, 7, 16, 63, 64, 65, 1000}) {
+  for (const size_t n : {1, 2, 3, 4, 5, 7, 16, 63, 64, 65, 1000, 5003}) {
     const std::vector<std::pair<const char*, std::vector<float>>> inputs = {
         {"normal", fill(n, [&] { return normal(randomness); })},
         {"constant", fill(n, [] { return 0.25f; })},
@@ -66,7 +78,9 @@ int main() {
   // Not a number is never chosen, and nothing is written past k.
   std::vector<float> x = {1, NAN, 3, NAN, 2, NAN, NAN, NAN, NAN};
   std::vector<int32_t> chosen(10, -7);
-  const int count = selectLargest(x.data(), 9, 3, chosen.data());
+  std::vector<char> scratch(selectScratchBytes(9));
+  Arena arena{scratch.data()};
+  const int count = selectLargest(x.data(), 9, 3, chosen.data(), arena);
   checks++;
   if (count > 3 || chosen[3] != -7 || std::any_of(chosen.begin(), chosen.begin() + count, [&](int i) { return std::isnan(x[i]); })) {
     std::printf("FAILED: select_test not a number\n");

@@ -4,6 +4,9 @@
 
 #include <cstdint>
 
+#include "elements.h"
+
+namespace sparq {
 namespace {
 
 using Vec = __m256;
@@ -49,11 +52,71 @@ inline Vec keepLanes(Vec a, int from, int to, Vec other) {
   const __m256i kept = _mm256_andnot_si256(firstLanes(from), firstLanes(to));
   return _mm256_blendv_ps(other, a, _mm256_castsi256_ps(kept));
 }
+inline Vec pickGreater(Vec a, Vec b, Vec x, Vec y) { return _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_GT_OQ)); }
 inline Vec zeroWhereLess(Vec a, Vec x, Vec limit) { return _mm256_and_ps(a, _mm256_cmp_ps(x, limit, _CMP_GE_OQ)); }
-inline Vec roundNonPositive(Vec a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+inline Vec roundOf(Vec a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+inline Vec absOf(Vec a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
 inline Vec timesPowerOfTwo(Vec a, Vec n) {
   const __m256i exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
   return _mm256_mul_ps(a, _mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23)));
 }
 
+inline __m128i eightBytes(const void* p) { return _mm_loadl_epi64(static_cast<const __m128i*>(p)); }
+inline Vec load(const Half* p) { return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+inline Vec load(const Bf16* p) {
+  const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
+}
+inline Vec load(const int8_t* p) { return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(eightBytes(p))); }
+inline Vec load(const uint8_t* p) { return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(eightBytes(p))); }
+inline Vec load(const Float8* p) {
+  const __m128i wide = _mm_cvtepu8_epi16(eightBytes(p));
+  const __m128i sign = _mm_slli_epi16(_mm_and_si128(wide, _mm_set1_epi16(0x80)), 8);
+  const __m128i rest = _mm_slli_epi16(_mm_and_si128(wide, _mm_set1_epi16(0x7f)), 7);
+  return _mm256_mul_ps(_mm256_cvtph_ps(_mm_or_si128(sign, rest)), _mm256_set1_ps(256.0f));
+}
+inline void storeAs(float* p, Vec x) { _mm256_storeu_ps(p, x); }
+inline void storeAs(Half* p, Vec x) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+template <typename T>
+inline void storeAs(T* p, Vec x) {
+  alignas(32) float lanes[kLanes];
+  _mm256_store_ps(lanes, x);
+  for (int i = 0; i < kLanes; i++) fromFloat(lanes[i], p[i]);
+}
+
+inline void transpose(Vec* r) {
+  Vec t[8], u[8];
+  for (int i = 0; i < 4; i++) {
+    t[2 * i] = _mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]);
+    t[2 * i + 1] = _mm256_unpackhi_ps(r[2 * i], r[2 * i + 1]);
+  }
+  for (int i = 0; i < 2; i++) {
+    u[4 * i] = _mm256_shuffle_ps(t[4 * i], t[4 * i + 2], 0x44);
+    u[4 * i + 1] = _mm256_shuffle_ps(t[4 * i], t[4 * i + 2], 0xee);
+    u[4 * i + 2] = _mm256_shuffle_ps(t[4 * i + 1], t[4 * i + 3], 0x44);
+    u[4 * i + 3] = _mm256_shuffle_ps(t[4 * i + 1], t[4 * i + 3], 0xee);
+  }
+  for (int i = 0; i < 4; i++) {
+    r[i] = _mm256_permute2f128_ps(u[i], u[i + 4], 0x20);
+    r[i + 4] = _mm256_permute2f128_ps(u[i], u[i + 4], 0x31);
+  }
+}
+
+inline int compressAtLeast(Vec x, Vec limit, int32_t first, float* values, int32_t* indices) {
+  alignas(32) float lanes[kLanes];
+  uint32_t mask = atLeastMask(x, limit);
+  if (mask == 0) return 0;
+  _mm256_store_ps(lanes, x);
+  int count = 0;
+  for (; mask != 0; mask &= mask - 1) {
+    const int lane = __builtin_ctz(mask);
+    values[count] = lanes[lane];
+    indices[count++] = first + lane;
+  }
+  return count;
+}
+
 }  // namespace
+}  // namespace sparq

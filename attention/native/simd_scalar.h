@@ -4,6 +4,9 @@
 #include <cstdint>
 #include <cstring>
 
+#include "elements.h"
+
+namespace sparq {
 namespace {
 
 typedef float Vec __attribute__((vector_size(16)));
@@ -51,15 +54,49 @@ inline uint32_t atLeastMask(Vec a, Vec b) {
   const IntVec m = (a >= b) & IntVec{1, 2, 4, 8};
   return static_cast<uint32_t>((m[0] | m[2]) | (m[1] | m[3]));
 }
+// a > b ? x : y, lane by lane.
+inline Vec pickGreater(Vec a, Vec b, Vec x, Vec y) { return a > b ? x : y; }
 // Lanes [from, to) of a, the others from `other`; 0 <= from, to <= kLanes.
 inline Vec keepLanes(Vec a, int from, int to, Vec other) {
   const IntVec lane{0, 1, 2, 3};
   return ((lane >= from) & (lane < to)) ? a : other;
 }
 inline Vec zeroWhereLess(Vec a, Vec x, Vec limit) { return x >= limit ? a : zeros(); }
-// To the nearest integer, for a <= 0 and above -2^31.
-inline Vec roundNonPositive(Vec a) { return __builtin_convertvector(__builtin_convertvector(a - 0.5f, IntVec), Vec); }
-// a * 2^n for integral n in [-126, 0].
+// To the nearest integer, ties to even, for |a| < 2^22.
+inline Vec roundOf(Vec a) { return (a + 12582912.0f) - 12582912.0f; }
+inline Vec absOf(Vec a) { return (Vec)((IntVec)a & 0x7fffffff); }
+// a * 2^n for integral n in [-126, 127].
 inline Vec timesPowerOfTwo(Vec a, Vec n) { return a * (Vec)((__builtin_convertvector(n, IntVec) + 127) << 23); }
 
+// kLanes elements as floats, and back (see elements.h); 8-bit integers take integral lanes.
+template <typename T>
+inline Vec load(const T* p) {
+  return Vec{toFloat(p[0]), toFloat(p[1]), toFloat(p[2]), toFloat(p[3])};
+}
+inline Vec load(const uint8_t* p) { return Vec{float(p[0]), float(p[1]), float(p[2]), float(p[3])}; }
+template <typename T>
+inline void storeAs(T* p, Vec x) {
+  for (int i = 0; i < kLanes; i++) fromFloat(x[i], p[i]);
+}
+
+// rows[i] lane j becomes rows[j] lane i.
+inline void transpose(Vec* rows) {
+  Vec turned[kLanes];
+  for (int i = 0; i < kLanes; i++) turned[i] = Vec{rows[0][i], rows[1][i], rows[2][i], rows[3][i]};
+  for (int i = 0; i < kLanes; i++) rows[i] = turned[i];
+}
+
+// Appends the lanes of x that are at least `limit` to `values` and their numbers, counted from `first`, to `indices`; both
+// have room for kLanes. Returns how many there are.
+inline int compressAtLeast(Vec x, Vec limit, int32_t first, float* values, int32_t* indices) {
+  int count = 0;
+  for (uint32_t mask = atLeastMask(x, limit); mask != 0; mask &= mask - 1) {
+    const int lane = __builtin_ctz(mask);
+    values[count] = x[lane];
+    indices[count++] = first + lane;
+  }
+  return count;
+}
+
 }  // namespace
+}  // namespace sparq

@@ -44,7 +44,8 @@ void checkSettings(int32_t sequence, const Settings& settings, int32_t headDim) 
   inRange("meanValue", settings.meanValue, 0, 1);
   inRange("sumLogits", settings.sumLogits, 0, 1);
   inRange("denseUntil", settings.denseUntil, 0, any);
-  inRange("the last value", settings.reserved, 0, 0);
+  inRange("bucketTopK", settings.bucketTopK, 0, 4);
+  require(settings.bucketTopK != 3, "settings of sequence ", sequence, ": bucketTopK is 3, must be 0, 1, 2 or 4");
 }
 
 void checkTable(int32_t index, const Sequence& sequence, const StoreShape& store) {

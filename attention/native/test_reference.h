@@ -1,5 +1,6 @@
 // For the native tests: the attention of attention.h once more, as plainly as possible and in double, over whole
-// sequences without pages; and a thread pool.
+// sequences; and a thread pool. What the store rounds is rounded here with the same float operations, and so is the int8
+// scan, whose integers are exact: what is left to compare is arithmetic.
 #pragma once
 #include <algorithm>
 #include <atomic>
@@ -12,17 +13,21 @@
 
 namespace reference {
 
+using sparq::DType;
+
 using Vector = std::vector<double>;
 
 struct Model {
   sparq::LayerParams params;
   std::vector<float> inverseFrequencies;
+  DType dtype = DType::F32, scanDtype = DType::F32;
+  int blockSize = 64;
 };
 
 // One sequence's projections, float rows [heads or kvHeads][headDim] by position.
 struct History {
   std::vector<std::vector<float>> q, k, v;
-  std::vector<std::vector<double>> keys;  // k after rope, see rotateKeys
+  std::vector<std::vector<float>> keys, values;  // as stored: k after rope, v
 };
 
 struct Row {
@@ -44,20 +49,99 @@ inline Vector rotated(const Model& model, const float* x, int position) {
   return y;
 }
 
-inline void rotateKeys(const Model& model, History& history) {
+inline std::vector<float> rotatedFloats(const Model& model, const float* x, int position) {
+  const auto& p = model.params;
+  std::vector<float> y(x, x + p.headDim);
+  for (int i = 0; i < p.rotaryDim / 2; i++) {
+    const int a = p.interleaved ? 2 * i : i, b = p.interleaved ? 2 * i + 1 : i + p.rotaryDim / 2;
+    const double angle = double(position) * double(model.inverseFrequencies[i]);
+    const float c = float(std::cos(angle)), s = float(std::sin(angle));
+    y[a] = x[a] * c - x[b] * s;
+    y[b] = x[b] * c + x[a] * s;
+  }
+  return y;
+}
+
+// x as the type stores it.
+inline std::vector<float> stored(std::vector<float> x, DType type) {
+  sparq::withElement(type, [&]<typename T>(const T* kind) {
+    const float limit = sparq::elementLimit(kind);
+    float factor = 1, scale = 1;
+    if (sizeof(T) == 1) {
+      float largest = 0;
+      for (float e : x) largest = std::max(largest, std::fabs(e));
+      factor = largest > 1e-30f ? limit / largest : 0;
+      scale = largest > 1e-30f ? largest / limit : 0;
+    }
+    for (float& e : x) {
+      T element;
+      sparq::fromFloat(std::clamp(e * factor, -limit, limit), element);
+      e = sparq::toFloat(element) * scale;
+    }
+  });
+  return x;
+}
+
+inline void store(const Model& model, History& history) {
   const int d = model.params.headDim;
   history.keys.clear();
+  history.values.clear();
   for (size_t j = 0; j < history.k.size(); j++) {
-    Vector row;
+    std::vector<float> keys, values;
     for (int head = 0; head < model.params.kvHeads; head++) {
-      const Vector key = rotated(model, &history.k[j][head * d], static_cast<int>(j));
-      row.insert(row.end(), key.begin(), key.end());
+      const auto key = stored(rotatedFloats(model, &history.k[j][head * d], static_cast<int>(j)), model.dtype);
+      const auto value = stored({&history.v[j][head * d], &history.v[j][head * d] + d}, model.dtype);
+      keys.insert(keys.end(), key.begin(), key.end());
+      values.insert(values.end(), value.begin(), value.end());
     }
-    history.keys.push_back(row);
+    history.keys.push_back(keys);
+    history.values.push_back(values);
   }
 }
 
-inline double dot(const Vector& a, const double* b) { return std::inner_product(a.begin(), a.end(), b, 0.0); }
+inline double dot(const Vector& a, const float* b) { return std::inner_product(a.begin(), a.end(), b, 0.0); }
+
+// q[components] . key[components] of the positions [begin, begin + blockSize) of a full page, as its scan copy gives it.
+inline Vector pageLogits(const Model& model, const std::vector<float>& q, const std::vector<int>& components,
+                         const History& history, int begin, int column) {
+  const int size = model.blockSize;
+  Vector logits(size);
+  const auto key = [&](int j, int c) { return history.keys[begin + j][column + c]; };
+  if (model.scanDtype != DType::I8) {
+    for (int j = 0; j < size; j++) {
+      for (size_t i = 0; i < components.size(); i++) {
+        logits[j] += double(q[i]) * stored({key(j, components[i])}, model.scanDtype)[0];
+      }
+    }
+    return logits;
+  }
+  std::vector<float> middles, steps, scaled;
+  float most = 0;
+  double bias = 0;
+  for (size_t i = 0; i < components.size(); i++) {
+    float low = key(0, components[i]), high = low;
+    for (int j = 1; j < size; j++) {
+      low = std::min(low, key(j, components[i]));
+      high = std::max(high, key(j, components[i]));
+    }
+    const float middle = stored({0.5f * low + 0.5f * high}, DType::BF16)[0];
+    const float step = std::max(high - middle, middle - low) * (1.0078125f / 127.0f);
+    middles.push_back(middle);
+    steps.push_back(step > 1e-37f ? stored({step}, DType::BF16)[0] : 0);
+    scaled.push_back(q[i] * steps[i]);
+    most = std::max(most, std::fabs(scaled[i]));
+    bias += double(q[i]) * middle;
+  }
+  for (int j = 0; j < size; j++) {
+    for (size_t i = 0; i < components.size(); i++) {
+      const float inverse = steps[i] > 0 ? 1.0f / steps[i] : 0;
+      const float code = std::clamp(std::rint((key(j, components[i]) - middles[i]) * inverse) + 128.0f, 0.0f, 255.0f);
+      logits[j] += double(std::rint(scaled[i] * (most > 1e-30f ? 127.0f / most : 0.0f))) * (code - 128.0f);
+    }
+    logits[j] = logits[j] * (most > 1e-30f ? most / 127.0f : 0.0f) + bias;
+  }
+  return logits;
+}
 
 inline void softmax(Vector& x) {
   const double top = *std::max_element(x.begin(), x.end());
@@ -88,7 +172,7 @@ inline Row attend(const Model& model, const sparq::Settings& settings, const His
   Row row;
   row.out.resize(size_t(p.heads) * d);
   for (int head = 0; head < p.kvHeads; head++) {
-    std::vector<const double*> keys;
+    std::vector<const float*> keys;
     std::vector<Vector> queries;
     for (int j = first; j <= position; j++) keys.push_back(&history.keys[j][head * d]);
     for (int h = 0; h < group; h++) queries.push_back(rotated(model, &history.q[position][(head * group + h) * d], position));
@@ -101,14 +185,22 @@ inline Row attend(const Model& model, const sparq::Settings& settings, const His
         for (int c = 0; c < d; c++) magnitude[c] += std::fabs(q[c]);
       }
       const std::vector<int> components = largest(magnitude, d, settings.r, row.margin);
-      for (const Vector& q : queries) {
+      for (int h = 0; h < group; h++) {
+        const auto q = rotatedFloats(model, &history.q[position][(head * group + h) * d], position);
         double all = 0, some = 0;
-        for (double x : q) all += std::fabs(x);
+        for (float x : q) all += std::fabs(x);
         for (int c : components) some += std::fabs(q[c]);
+        const double factor = some > 0 ? p.scale / std::sqrt(some / all) : 0;
+        std::vector<float> reduced;
+        for (int c : components) reduced.push_back(static_cast<float>(q[c] * factor));
         Vector logits(n);
-        for (int j = 0; j < n; j++) {
-          for (int c : components) logits[j] += q[c] * keys[j][c];
-          logits[j] *= some > 0 ? p.scale / std::sqrt(some / all) : 0;
+        const int own = position / model.blockSize * model.blockSize;
+        for (int begin = first / model.blockSize * model.blockSize; begin < own; begin += model.blockSize) {
+          const Vector page = pageLogits(model, reduced, components, history, begin, head * d);
+          for (int j = std::max(begin, first); j < begin + model.blockSize; j++) logits[j - first] = page[j - begin];
+        }
+        for (int j = std::max(own, first); j <= position; j++) {
+          for (size_t i = 0; i < components.size(); i++) logits[j - first] += double(reduced[i]) * keys[j - first][components[i]];
         }
         const Vector raw = logits;
         softmax(logits);
@@ -127,13 +219,13 @@ inline Row attend(const Model& model, const sparq::Settings& settings, const His
       if (sparse && settings.meanValue) {
         for (int j : kept) alpha += approximate[h][j];
         for (int j = first; j <= position; j++) {
-          for (int c = 0; c < d; c++) out[c] += (1 - alpha) / n * history.v[j][head * d + c];
+          for (int c = 0; c < d; c++) out[c] += (1 - alpha) / n * history.values[j][head * d + c];
         }
       } else {
         alpha = 1;
       }
       for (size_t i = 0; i < kept.size(); i++) {
-        for (int c = 0; c < d; c++) out[c] += alpha * weights[i] * history.v[first + kept[i]][head * d + c];
+        for (int c = 0; c < d; c++) out[c] += alpha * weights[i] * history.values[first + kept[i]][head * d + c];
       }
     }
   }
