@@ -80,7 +80,8 @@ export class Sampler {
       const total = this.sumStrides(logits, peak, scale);
       mass = topP * total;
       // Tokens lighter than 1/V of the mass left out cannot be needed: together they weigh less than it.
-      const octaves = topP < 1 ? -Math.log2(((1 - topP) * total) / logits.length) : LOWEST;
+      const ofNucleus = topP < 1 ? -Math.log2(((1 - topP) * total) / logits.length) : LOWEST;
+      const octaves = minP > 0 ? Math.min(ofNucleus, 1 - Math.log2(minP)) : ofNucleus;
       count = this.collect(logits, peak - octaves / scale);
       this.weigh(logits, peak, scale, count);
     }

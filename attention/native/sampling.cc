@@ -16,6 +16,8 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr double kLog2e = 1.4426950408889634;
+// Tokens further below the likeliest one weigh nothing.
+constexpr double kMostOctaves = 36;
 
 const SamplingKernels& kernelsOf(Path path) {
 #if defined(__x86_64__)
@@ -168,10 +170,19 @@ class RowSampler {
   }
 
   // The list becomes tokens that together weigh at least `target`, no lighter ones among them than left out; returns what
-  // they weigh. A nucleus of few tokens is found without looking at more than a few strides.
+  // they weigh. Needs the strides' sums. A nucleus of few tokens is found without looking at more than a few strides.
   double listHeaviest(double target) {
-    for (const double octaves : {4.0, 8.0, 12.0, 18.0}) {
-      const double mass = listFrom(peak_ - octaves / weighing_.scale);
+    const auto boundAt = [&](double octaves) { return peak_ - octaves / weighing_.scale; };
+    const int32_t strides = strideCount(size_);
+    std::copy(sums_, sums_ + strides, restWeights_);
+    // The strides that a bound does not rule out weigh too little: so do the tokens that reach it.
+    const auto tooHigh = [&](double octaves) {
+      return kernels_.atLeast(maxima_, restWeights_, strides, static_cast<float>(boundAt(octaves))).weight < target;
+    };
+    double octaves = 1;
+    while (octaves < kMostOctaves && tooHigh(octaves)) octaves++;
+    for (octaves += 1.5; octaves < kMostOctaves; octaves += 3) {
+      const double mass = listFrom(boundAt(octaves));
       if (mass >= target) return mass;
     }
     return listFrom(-kInfinity);
