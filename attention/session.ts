@@ -3,7 +3,7 @@ import { loadAddon, runtimeLibraryPath } from "./binding.ts";
 import { packStep } from "./pack.ts";
 import { sampledRow } from "./sampling.ts";
 import { defaultThreads } from "./threads.ts";
-import type { NativeKvStore, NativeSession, SampledRow, StepSequence, Traffic } from "./types.ts";
+import type { CacheDtype, NativeKvStore, NativeSession, SampledRow, ScanDtype, StepSequence, Traffic } from "./types.ts";
 
 /** Positions in a block of the store. */
 export const BLOCK_SIZE = 64;
@@ -15,6 +15,9 @@ export interface OpenSessionOptions {
   /** Blocks of the KV store, of `blockSize` positions each. */
   readonly blocks: number;
   readonly blockSize?: number;
+  /** How the store keeps keys and values, and the keys that SparQ scans; default: exactly, in f32. */
+  readonly dtype?: CacheDtype;
+  readonly scanDtype?: ScanDtype;
   /** Default: SPARQ_THREADS or the container's allowance. */
   readonly threads?: number;
   /** Idle threads spin between a step's operators; default true. Set false when other work shares the cores. */
@@ -56,12 +59,12 @@ export interface Session {
 
 /** Loads a graph and makes its store. Throws, naming the file, for a graph that is missing, foreign or made for another shape. */
 export async function openSession(options: OpenSessionOptions): Promise<Session> {
-  const { graphPath, config, blocks, blockSize = BLOCK_SIZE, spinning = true } = options;
+  const { graphPath, config, blocks, blockSize = BLOCK_SIZE, dtype = "f32", scanDtype = "f32", spinning = true } = options;
   const { layers, kvHeads, headDim, vocabSize } = config;
   const threads = options.threads ?? defaultThreads();
   const libraryPath = options.libraryPath ?? runtimeLibraryPath();
   const addon = loadAddon();
-  const store = addon.createKvStore({ layers, kvHeads, headDim, blockSize, blocks });
+  const store = addon.createKvStore({ layers, kvHeads, headDim, blockSize, blocks, dtype, scanDtype });
   try {
     const session = await addon.loadSession({ libraryPath, graphPath, store, vocabSize, threads, spinning });
     return new OpenSession(store, session, { blocks, blockSize, threads, vocabSize });

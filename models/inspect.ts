@@ -1,8 +1,10 @@
+import { loadAddon } from "../attention/binding.ts";
+import { defaultCache } from "../attention/defaults.ts";
 import { BLOCK_SIZE } from "../attention/session.ts";
 import { loadModel } from "./load.ts";
 import type { ImportReport, LoadModelOptions, ModelConfig, PreparedModel } from "./types.ts";
 
-const FLOAT_BYTES = 4;
+const dtypeBytes = { f32: 4, f16: 2, bf16: 2, int8: 1, fp8: 1 } as const;
 
 /** Everything that `sparq inspect` tells, as plain data. */
 export interface Inspection {
@@ -53,7 +55,6 @@ export async function inspectModel(nameOrPath: string, options: LoadModelOptions
 
 /** The description of a model that is loaded already. */
 export function describeModel({ config, report, tokenizer, ...model }: PreparedModel): Inspection {
-  const floatsPerToken = config.layers * config.kvHeads * config.headDim;
   return {
     name: model.name,
     source: model.source,
@@ -76,8 +77,8 @@ export function describeModel({ config, report, tokenizer, ...model }: PreparedM
     chatTemplate: tokenizer.chatTemplate !== undefined,
     weights: { kind: report.weights, bytes: report.weightBytes },
     cacheBytesPerToken: {
-      stored: floatsPerToken * FLOAT_BYTES * (3 + 1 / BLOCK_SIZE),
-      dense: floatsPerToken * FLOAT_BYTES * 2,
+      stored: storedBytes(config, defaultCache) / BLOCK_SIZE,
+      dense: config.layers * config.kvHeads * config.headDim * 2 * dtypeBytes[defaultCache.dtype],
     },
     graph: {
       path: model.graphPath,
@@ -91,6 +92,14 @@ export function describeModel({ config, report, tokenizer, ...model }: PreparedM
     },
     files: report.files,
   };
+}
+
+/** Bytes of a block of the default cache: the native side knows its layout. */
+function storedBytes({ layers, kvHeads, headDim }: ModelConfig, dtypes: typeof defaultCache): number {
+  const store = loadAddon().createKvStore({ layers, kvHeads, headDim, blockSize: BLOCK_SIZE, blocks: 1, ...dtypes });
+  const { bytesPerBlock } = store;
+  store.close();
+  return bytesPerBlock;
 }
 
 /** The description as text for people, without a final newline. */
@@ -119,7 +128,7 @@ export function formatInspection(inspection: Inspection): string {
       "vocabulary",
       `${count(inspection.vocabSize)}, begin ${inspection.bosTokenId ?? "none"}, end ${inspection.eosTokenIds.join(" ") || "none"}`,
     ],
-    ["cache", `${bytes(cache.stored)} a token (keys twice, values, sums; f32), dense would be ${bytes(cache.dense)}`],
+    ["cache", `${bytes(cache.stored)} a token (keys and values in ${defaultCache.dtype}, keys to scan in ${defaultCache.scanDtype}, sums), keys and values alone ${bytes(cache.dense)}`],
     ["graph", `${graph.path} (${graph.fromCache ? "kept from before" : "made now"})`],
     ...(inspection.format === "onnx" ? importRows(graph) : []),
   ];

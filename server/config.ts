@@ -1,4 +1,6 @@
 import { z } from "zod";
+import { defaultCache } from "../attention/defaults.ts";
+import { cacheDtypes, scanDtypes } from "../attention/types.ts";
 
 /** A whole number in a range, from a flag's or a variable's text. */
 function integer(min: number, max: number) {
@@ -17,6 +19,10 @@ const modelOptionsSchema = z.object({
   maxContext: integer(2, 2 ** 31 - 1).optional(),
   /** Sequences that run at the same time. */
   maxRunning: integer(1, 4096).default(32),
+  /** How keys and values are kept. */
+  kvDtype: z.enum(cacheDtypes, { error: `must be one of ${cacheDtypes.join(", ")}` }).default(defaultCache.dtype),
+  /** How the keys that SparQ scans are kept. */
+  scanDtype: z.enum(scanDtypes, { error: `must be one of ${scanDtypes.join(", ")}` }).default(defaultCache.scanDtype),
   attention: z.enum(["dense", "sparq"], { error: "must be dense or sparq" }).optional(),
   r: integer(1, 65536).optional(),
   k: integer(1, 2 ** 31 - 1).optional(),

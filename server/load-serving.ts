@@ -25,7 +25,7 @@ export async function loadServing(options: ModelOptions, log: Logger): Promise<S
   const attention = attentionOf(config, options);
   const tokenizer = createTokenizer(model.tokenizer, config);
   const { blocks, contextLength } = sizeCache({
-    bytesPerBlock: bytesPerBlock(config),
+    bytesPerBlock: bytesPerBlock(config, options),
     blockSize: BLOCK_SIZE,
     contextLimit: Math.min(config.maxPositions, options.maxContext ?? config.maxPositions),
     maxRunning: options.maxRunning,
@@ -36,6 +36,8 @@ export async function loadServing(options: ModelOptions, log: Logger): Promise<S
     graphPath: model.graphPath,
     config,
     blocks,
+    dtype: options.kvDtype,
+    scanDtype: options.scanDtype,
     ...(options.threads === undefined ? {} : { threads: options.threads }),
   });
   const { maxRunning } = options;
@@ -91,8 +93,9 @@ function rootOf(source: string): string {
 }
 
 /** The native side knows its layout: ask a store of one block. */
-function bytesPerBlock({ layers, kvHeads, headDim }: ModelConfig): number {
-  const store = loadAddon().createKvStore({ layers, kvHeads, headDim, blockSize: BLOCK_SIZE, blocks: 1 });
+function bytesPerBlock({ layers, kvHeads, headDim }: ModelConfig, { kvDtype: dtype, scanDtype }: ModelOptions): number {
+  const shape = { layers, kvHeads, headDim, blockSize: BLOCK_SIZE, blocks: 1, dtype, scanDtype };
+  const store = loadAddon().createKvStore(shape);
   const bytes = store.bytesPerBlock;
   store.close();
   return bytes;

@@ -69,7 +69,7 @@ void cutDense(const LayerCall& call, Plan& plan) {
       plan.dense.push_back(task);
       continue;
     }
-    plan.combines.push_back({task.sequence, task.kvHead, task.rowBegin, task.rowEnd, begin, end, nullptr});
+    plan.combines.push_back({task.sequence, task.kvHead, task.rowBegin, task.rowEnd, begin, end, task.decode, nullptr});
     floats += size_t(end - begin) * (task.rowEnd - task.rowBegin) * group * stride;
   }
   if (plan.partials.size() < floats) plan.partials.resize(floats);
@@ -77,7 +77,7 @@ void cutDense(const LayerCall& call, Plan& plan) {
   for (CombineTask& combine : plan.combines) {
     combine.partial = partial;
     for (int span = combine.spanBegin; span < combine.spanEnd; span++) {
-      plan.dense.push_back({combine.sequence, combine.kvHead, combine.rowBegin, combine.rowEnd, span, partial});
+      plan.dense.push_back({combine.sequence, combine.kvHead, combine.rowBegin, combine.rowEnd, span, combine.decode, partial});
       partial += size_t(combine.rowEnd - combine.rowBegin) * group * stride;
     }
   }
@@ -125,11 +125,13 @@ void planTasks(const LayerCall& call, int threads, Plan& plan) {
   for (int s = 0; s < call.step.sequenceCount; s++) {
     const Sequence& sequence = call.step.sequences[s];
     const int dense = denseRows(call, sequence);
+    const int prompt = std::clamp(sequence.settings.denseUntil - sequence.contextLength, 0, sequence.rowCount);
     for (int head = 0; head < kvHeads; head++) {
       // The last tiles see the most; they go first, so that the pool ends evenly.
-      for (int end = dense; end > 0; end -= tileRows) {
-        plan.dense.push_back({&sequence, head, end > tileRows ? end - tileRows : 0, end, -1, nullptr});
+      for (int end = prompt; end > 0; end -= tileRows) {
+        plan.dense.push_back({&sequence, head, end > tileRows ? end - tileRows : 0, end, -1, false, nullptr});
       }
+      for (int row = prompt; row < dense; row++) plan.dense.push_back({&sequence, head, row, row + 1, -1, true, nullptr});
       for (int row = dense; row < sequence.rowCount; row++) plan.sparq.push_back({&sequence, head, row, nullptr, 0, 0});
     }
   }

@@ -36,7 +36,7 @@ struct Settings {
   int32_t local;       // the last `local` positions are always among the k; 0..k
   int32_t meanValue;   // 1: reallocate the mass left out to the running mean of V (SparQ step 3)
   int32_t sumLogits;   // 0: sum softmaxed scores over a group before the top-k (the paper); 1: sum raw logits (its code)
-  int32_t denseUntil;  // rows at positions below this attend densely (the prompt); SparQ begins here
+  int32_t denseUntil;  // rows at positions below this are the prompt and attend densely; decoding, and SparQ, begins here
   int32_t bucketTopK;  // 0: exact top-k; 1, 2 or 4: bucketed, that many kept of each bucket (see body_select.inc)
 };
 static_assert(sizeof(Settings) == 32);

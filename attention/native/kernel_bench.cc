@@ -171,12 +171,12 @@ KernelBench::KernelBench(Path path, StoreShape shape, const LayerParams& params,
 
 KernelBench::~KernelBench() = default;
 
-double KernelBench::run(const Settings& settings, bool naive) {
+double KernelBench::run(const Settings& settings, bool naive, bool cold) {
   Parts& p = *parts_;
   if (naive && p.store.shape().dtype != DType::F32) throw std::invalid_argument("the naive loop reads f32 only");
   const std::vector<Sequence> sequences = p.sequences(p.context - 1, 1, settings);
   const Step step{sequences.data(), p.batch, p.batch, nullptr};
-  sink = readAll(p.eviction.data(), p.eviction.size());
+  if (cold) sink = readAll(p.eviction.data(), p.eviction.size());
   const auto start = Clock::now();
   for (int32_t layer = 0; layer < p.store.shape().layers; layer++) {
     p.params.layer = layer;
@@ -202,28 +202,6 @@ Traffic KernelBench::traffic(const Settings& settings) {
     attendAppended(p.path, p.store, p.params, step, p.projection(0), p.out.data(), p.pool.pool(), &traffic);
   }
   return traffic;
-}
-
-double readBandwidth(int32_t threads) {
-  constexpr size_t kBytes = size_t{512} << 20;
-  const std::vector<uint64_t> data(kBytes / sizeof(uint64_t), 1);
-  SpinningPool spinning(threads);
-  const Pool pool = spinning.pool();
-  struct Job {
-    const uint64_t* data;
-    size_t words;
-  } job{data.data(), data.size() / threads / 8 * 8};
-  std::vector<double> rates;
-  for (int pass = 0; pass < 11; pass++) {
-    const auto start = Clock::now();
-    pool.run(pool.context, threads, [](void* user, size_t i) {
-      const Job& job = *static_cast<Job*>(user);
-      sink = sink ^ readAll(job.data + i * job.words, job.words);
-    }, &job);
-    if (pass >= 2) rates.push_back(double(job.words * threads * sizeof(uint64_t)) / secondsSince(start));
-  }
-  std::nth_element(rates.begin(), rates.begin() + rates.size() / 2, rates.end());
-  return rates[rates.size() / 2];
 }
 
 }  // namespace sparq

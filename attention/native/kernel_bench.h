@@ -14,9 +14,9 @@ class KernelBench {
   KernelBench(Path path, StoreShape shape, const LayerParams& params, int32_t context, int32_t batch, int32_t threads);
   ~KernelBench();
 
-  // Seconds of a decode step's attention in all layers, with the caches cold before it. The last position of each sequence
+  // Seconds of a decode step's attention in all layers, with the caches cold before it unless told otherwise. The last position of each sequence
   // attends; nothing is appended. `naive`: by a plain loop instead of the kernels, on one thread; needs dtype F32.
-  double run(const Settings& settings, bool naive);
+  double run(const Settings& settings, bool naive, bool cold = true);
   // What such a step reads of the cache.
   Traffic traffic(const Settings& settings);
 
@@ -24,8 +24,5 @@ class KernelBench {
   struct Parts;
   std::unique_ptr<Parts> parts_;
 };
-
-// Bytes a second that `threads` threads read from memory together: the median of nine passes over 512 MB.
-double readBandwidth(int32_t threads);
 
 }  // namespace sparq

@@ -38,12 +38,14 @@ inline int32_t scanPagesPerSpan(int32_t blockSize) { return blockSize >= 4096 ? 
 // Query vectors (rows times group size) that go over a page together.
 constexpr int32_t kTileQueries = 32;
 
-// Rows [rowBegin, rowEnd) of a sequence attend densely: over all their spans, or over one and then `combine`.
+// Rows [rowBegin, rowEnd) of a sequence attend densely: over all their spans, or over one and then `combine`. `decode`: one
+// row past the prompt, which has a kernel of its own.
 struct DenseTask {
   const Sequence* sequence;
   int32_t kvHead;
   int32_t rowBegin, rowEnd;
   int32_t span;          // -1: all, write the rows' result
+  bool decode;
   float* partial;        // span >= 0: [rows * group][headDim + 2], the unnormalised sum of V, its mass, its maximum
 };
 
@@ -53,6 +55,7 @@ struct CombineTask {
   int32_t kvHead;
   int32_t rowBegin, rowEnd;
   int32_t spanBegin, spanEnd;
+  bool decode;
   const float* partial;
 };
 

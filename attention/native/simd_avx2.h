@@ -104,6 +104,22 @@ inline void transpose(Vec* r) {
   }
 }
 
+inline Vec sumFour(Vec a, Vec b, Vec c, Vec d) {
+  const __m256d x = _mm256_castps_pd(_mm256_add_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b)));
+  const __m256d y = _mm256_castps_pd(_mm256_add_ps(_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d)));
+  return _mm256_add_ps(_mm256_castpd_ps(_mm256_unpacklo_pd(x, y)), _mm256_castpd_ps(_mm256_unpackhi_pd(x, y)));
+}
+inline Vec joinSums(const Vec* fours) {
+  return _mm256_add_ps(_mm256_permute2f128_ps(fours[0], fours[1], 0x20), _mm256_permute2f128_ps(fours[0], fours[1], 0x31));
+}
+
+inline Vec gatherBits(const uint32_t* table, const int32_t* indices) {
+  const __m256i at = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(indices));
+  return _mm256_castsi256_ps(_mm256_i32gather_epi32(reinterpret_cast<const int*>(table), at, 4));
+}
+inline Vec upperBf16(Vec a) { return _mm256_and_ps(a, _mm256_castsi256_ps(_mm256_set1_epi32(static_cast<int>(0xffff0000u)))); }
+inline Vec lowerBf16(Vec a) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(a), 16)); }
+
 inline int compressAtLeast(Vec x, Vec limit, int32_t first, float* values, int32_t* indices) {
   alignas(32) float lanes[kLanes];
   uint32_t mask = atLeastMask(x, limit);

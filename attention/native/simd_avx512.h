@@ -100,6 +100,25 @@ inline void transpose(Vec* r) {
   for (int i = 0; i < 16; i++) r[i] = t[i];
 }
 
+inline Vec sumFour(Vec a, Vec b, Vec c, Vec d) {
+  const __m512d x = _mm512_castps_pd(_mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b)));
+  const __m512d y = _mm512_castps_pd(_mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d)));
+  return _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(x, y)), _mm512_castpd_ps(_mm512_unpackhi_pd(x, y)));
+}
+inline Vec joinSums(const Vec* fours) {
+  const Vec x = _mm512_add_ps(_mm512_shuffle_f32x4(fours[0], fours[1], 0x88), _mm512_shuffle_f32x4(fours[0], fours[1], 0xdd));
+  const Vec y = _mm512_add_ps(_mm512_shuffle_f32x4(fours[2], fours[3], 0x88), _mm512_shuffle_f32x4(fours[2], fours[3], 0xdd));
+  return _mm512_add_ps(_mm512_shuffle_f32x4(x, y, 0x88), _mm512_shuffle_f32x4(x, y, 0xdd));
+}
+
+inline Vec gatherBits(const uint32_t* table, const int32_t* indices) {
+  return _mm512_castsi512_ps(_mm512_i32gather_epi32(_mm512_loadu_si512(indices), table, 4));
+}
+inline Vec upperBf16(Vec a) {
+  return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(a), _mm512_set1_epi32(static_cast<int>(0xffff0000u))));
+}
+inline Vec lowerBf16(Vec a) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(a), 16)); }
+
 inline int compressAtLeast(Vec x, Vec limit, int32_t first, float* values, int32_t* indices) {
   const __mmask16 mask = _mm512_cmp_ps_mask(x, limit, _CMP_GE_OQ);
   if (mask == 0) return 0;

@@ -86,6 +86,18 @@ inline void transpose(Vec* rows) {
   for (int i = 0; i < kLanes; i++) rows[i] = turned[i];
 }
 
+// The four lanes' sums of a, b, c and d: in each group of four lanes, of what the group has of them.
+inline Vec sumFour(Vec a, Vec b, Vec c, Vec d) { return Vec{sumOf(a), sumOf(b), sumOf(c), sumOf(d)}; }
+// sumFour of vectors 0 to 3, 4 to 7 and so on, to the sums of all: lane i is that of vector i.
+inline Vec joinSums(const Vec* fours) { return fours[0]; }
+
+// table[indices[i]] as bits; the floats that are the upper and the lower 16 bits of each lane.
+inline Vec gatherBits(const uint32_t* table, const int32_t* indices) {
+  return Vec{floatFrom(table[indices[0]]), floatFrom(table[indices[1]]), floatFrom(table[indices[2]]), floatFrom(table[indices[3]])};
+}
+inline Vec upperBf16(Vec a) { return (Vec)((IntVec)a & static_cast<int32_t>(0xffff0000u)); }
+inline Vec lowerBf16(Vec a) { return (Vec)((IntVec)a << 16); }
+
 // Appends the lanes of x that are at least `limit` to `values` and their numbers, counted from `first`, to `indices`; both
 // have room for kLanes. Returns how many there are.
 inline int compressAtLeast(Vec x, Vec limit, int32_t first, float* values, int32_t* indices) {

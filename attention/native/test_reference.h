@@ -190,7 +190,9 @@ inline Row attend(const Model& model, const sparq::Settings& settings, const His
         double all = 0, some = 0;
         for (float x : q) all += std::fabs(x);
         for (int c : components) some += std::fabs(q[c]);
-        const double factor = some > 0 ? p.scale / std::sqrt(some / all) : 0;
+        // The kernels take powers of two.
+        const float kLog2E = 1.44269504f;
+        const double factor = some > 0 ? p.scale * kLog2E / std::sqrt(some / all) : 0;
         std::vector<float> reduced;
         for (int c : components) reduced.push_back(static_cast<float>(q[c] * factor));
         Vector logits(n);
@@ -202,6 +204,7 @@ inline Row attend(const Model& model, const sparq::Settings& settings, const His
         for (int j = std::max(own, first); j <= position; j++) {
           for (size_t i = 0; i < components.size(); i++) logits[j - first] += double(reduced[i]) * keys[j - first][components[i]];
         }
+        for (double& x : logits) x /= kLog2E;
         const Vector raw = logits;
         softmax(logits);
         for (int j = 0; j < n; j++) rank[j] += settings.sumLogits || group == 1 ? raw[j] : logits[j];
