@@ -113,8 +113,8 @@ void run(const Pool& pool, int64_t tasks, Task task, void* call) {
 constexpr int64_t kRoundWork = 16384;
 // Rows whose rounded inputs stay in the cache while tiles of weights pass by.
 constexpr int64_t kRowBytes = 256 * 1024;
-// Weights of a task, in the cache while blocks of rows pass by.
-constexpr int64_t kTaskBytes = 128 * 1024;
+// Weights of a task, in the cache while blocks of rows pass by. Each task begins without anything fetched ahead.
+constexpr int64_t kTaskBytes = 512 * 1024;
 
 struct Product {
   LinearCall call;

@@ -11,7 +11,7 @@ constexpr int kLanes = 16;
 constexpr int kHalves = 2;  // a tile is two vectors of eight outputs
 
 // As in qlinear_vnni.cc.
-constexpr int64_t kAhead = 4096;
+constexpr int64_t kAhead = 12 * 1024;
 
 template <bool Half>
 inline __m256 loadConstants(const uint8_t* from, int half) {
@@ -68,18 +68,19 @@ inline void dots(const uint8_t* quants, const int8_t* values, int64_t rowValues,
   }
 }
 
-// Rows [row, row + Rows) of one tile, eight outputs after eight.
+// Rows [row, row + Rows) of one tile, eight outputs after eight. `first`: no rows before these met the tile, so that what
+// follows it is to be fetched.
 template <int Bits, int BlockSize, int Planes, bool Half, int Rows>
-void product(const LinearCall& call, int64_t tile, int64_t row) {
+void product(const LinearCall& call, int64_t tile, int64_t row, bool first) {
   const int64_t blocks = call.blocks, rowValues = blocks * Planes * BlockSize;
   const int64_t constantBytes = (Half ? 32 : 64) * (call.hasOffsets ? 2 : 1);
   constexpr int64_t kQuantBytes = 2 * BlockSize * Bits;
   const uint8_t* base = call.packed + tile * call.tileBytes;
-  const int64_t first = tile * kLanes, lanes = call.outputs - first < kLanes ? call.outputs - first : kLanes;
+  const int64_t output = tile * kLanes, lanes = call.outputs - output < kLanes ? call.outputs - output : kLanes;
 
   alignas(32) float result[Rows][kLanes] = {};
   if (call.bias != nullptr) {
-    for (int r = 0; r < Rows; r++) __builtin_memcpy(result[r], call.bias + first, lanes * sizeof(float));
+    for (int r = 0; r < Rows; r++) __builtin_memcpy(result[r], call.bias + output, lanes * sizeof(float));
   }
   __m256 total[Rows][kHalves];
   for (int r = 0; r < Rows; r++) {
@@ -92,7 +93,7 @@ void product(const LinearCall& call, int64_t tile, int64_t row) {
     const BlockInput* inputs = call.inputs + row * blocks + block;
     const int64_t step = kQuantBytes + constantBytes;
     const char* ahead = reinterpret_cast<const char*>(base + block * step + kAhead);
-    for (int64_t i = 0; i < step; i += 64) _mm_prefetch(ahead + i, _MM_HINT_T0);
+    for (int64_t i = 0; first && i < step; i += 64) _mm_prefetch(ahead + i, _MM_HINT_T1);
     for (int half = 0; half < kHalves; half++) {
       __m256i dot[Rows];
       dots<Bits, BlockSize, Rows>(quants + 32 * half, values, rowValues, dot);
@@ -121,7 +122,7 @@ void product(const LinearCall& call, int64_t tile, int64_t row) {
   }
   for (int r = 0; r < Rows; r++) {
     for (int half = 0; half < kHalves; half++) _mm256_store_ps(result[r] + 8 * half, total[r][half]);
-    __builtin_memcpy(call.out + (row + r) * call.outputs + first, result[r], lanes * sizeof(float));
+    __builtin_memcpy(call.out + (row + r) * call.outputs + output, result[r], lanes * sizeof(float));
   }
 }
 
@@ -129,9 +130,9 @@ template <int Bits, int BlockSize, int Planes, bool Half>
 void linear(const LinearCall& call, int64_t tileBegin, int64_t tileEnd, int64_t rowBegin, int64_t rowEnd) {
   for (int64_t tile = tileBegin; tile < tileEnd; tile++) {
     int64_t row = rowBegin;
-    for (; row + 4 <= rowEnd; row += 4) product<Bits, BlockSize, Planes, Half, 4>(call, tile, row);
-    for (; row + 2 <= rowEnd; row += 2) product<Bits, BlockSize, Planes, Half, 2>(call, tile, row);
-    for (; row < rowEnd; row++) product<Bits, BlockSize, Planes, Half, 1>(call, tile, row);
+    for (; row + 4 <= rowEnd; row += 4) product<Bits, BlockSize, Planes, Half, 4>(call, tile, row, row == rowBegin);
+    for (; row + 2 <= rowEnd; row += 2) product<Bits, BlockSize, Planes, Half, 2>(call, tile, row, row == rowBegin);
+    for (; row < rowEnd; row++) product<Bits, BlockSize, Planes, Half, 1>(call, tile, row, row == rowBegin);
   }
 }
 
