@@ -18,6 +18,15 @@ describe("the binding", () => {
     expect(addon.availablePaths()).toContain(addon.defaultPath());
   });
 
+  it("measures how fast memory is read", () => {
+    const { readBandwidth } = loadAddon();
+    const bandwidth = readBandwidth(2 ** 20, 2);
+    expect(bandwidth).toBeGreaterThan(1e6);
+    expect(bandwidth).toBeLessThan(1e15);
+    expect(() => readBandwidth(64, 2)).toThrow("readBandwidth needs 64 bytes for each thread");
+    expect(() => readBandwidth(2 ** 31, 1)).toThrow("bytes is 2147483648");
+  });
+
   it("finds the library of this platform and says when there is none", () => {
     expect(existsSync(runtimeLibraryPath())).toBe(true);
     expect(runtimeLibraryPath("linux", "arm64")).toMatch(/linux\/arm64\/libonnxruntime\.so\.1$/);

@@ -1,3 +1,5 @@
+import { readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { defaultAttention } from "../../attention/defaults.ts";
 import { openSession, type Session } from "../../attention/session.ts";
@@ -46,6 +48,11 @@ const QUESTIONS = [
   "Say hello in French.",
   "What comes after Monday?",
 ];
+
+/** Bytes of memory that belong to this process alone, mapped files left out. */
+function ownMemory(): number {
+  return 1024 * Number(/^RssAnon:\s+(\d+) kB$/m.exec(readFileSync("/proc/self/status", "utf8"))![1]);
+}
 
 describe("SmolLM2-135M-Instruct", () => {
   let model: PreparedModel;
@@ -103,6 +110,19 @@ describe("SmolLM2-135M-Instruct", () => {
       weights: "Q4_1 and Q8_0 by qlinear; activations int8x2",
     });
     expect(model.report.attentions).toHaveLength(30);
+  });
+
+  it.skipIf(process.platform !== "linux")("reads its weights where the file is mapped, without a copy", async () => {
+    const before = ownMemory();
+    const other = await openSession({ graphPath: model.graphPath, config: model.config, blocks: 1, spinning: false });
+    try {
+      await new SequenceRunner(other).run(prose.slice(0, 8));
+      expect(model.report.weightBytes).toBeGreaterThan(90e6);
+      expect(ownMemory() - before).toBeLessThan(model.report.weightBytes / 2);
+      expect(readFileSync("/proc/self/maps", "utf8")).toContain(join(dirname(model.graphPath), "weights.bin"));
+    } finally {
+      other.close();
+    }
   });
 
   it("tokenises as the model's tokenizer.json does", () => {
