@@ -1,4 +1,5 @@
 import { Command, CommanderError } from "commander";
+import { addBenchCommands } from "../../bench/cli.ts";
 import { version } from "../version.ts";
 import { type CliIo, processIo } from "./io.ts";
 import { addModelOptions, addOption, flagOf, variableOf } from "./options.ts";
@@ -83,6 +84,8 @@ function createProgram(io: CliIo, exit: (code: number) => void): Command {
       const { pull: run } = await import("./pull.ts");
       exit(await run(name, options, io));
     });
+
+  addBenchCommands(program, io, exit);
   return program;
 }
 

@@ -1,0 +1,27 @@
+import { defaultAttention, defaultCache } from "../attention/defaults.ts";
+import type { AttentionSettings, KvStoreShape } from "../attention/types.ts";
+import type { ModelConfig } from "../models/types.ts";
+import { AttentionOverrideError, overrideAttention } from "../server/attention-settings.ts";
+import { OptionError } from "../server/config.ts";
+import type { ModelBenchOptions } from "./options.ts";
+
+/** The model's default settings with what the flags say. Throws OptionError for what the model cannot use. */
+export function attentionOf(config: ModelConfig, { r, k, local }: ModelBenchOptions): AttentionSettings {
+  try {
+    return overrideAttention(defaultAttention(config), { r, k, local }, config.headDim);
+  } catch (error) {
+    if (!(error instanceof AttentionOverrideError)) throw error;
+    throw new OptionError(error.field, { r, k, local }[error.field as "r" | "k" | "local"], error.message);
+  }
+}
+
+/** "sparq r 16 k 256" */
+export function describeAttention({ mode, r, k }: AttentionSettings): string {
+  return mode === "dense" ? "dense" : `sparq r ${r} k ${k}`;
+}
+
+/** How the cache is kept: what the flags say, else as `sparq serve` does. */
+export function cacheOf(options: ModelBenchOptions): Required<Pick<KvStoreShape, "dtype" | "scanDtype">> {
+  const { kvDtype = defaultCache.dtype, scanDtype = defaultCache.scanDtype } = options;
+  return { dtype: kvDtype, scanDtype };
+}

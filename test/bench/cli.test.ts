@@ -1,0 +1,117 @@
+import { copyFileSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, afterEach, describe, expect, it, vi } from "vitest";
+import type { CompareReport } from "../../bench/compare/report.ts";
+import { runCompare } from "../../bench/compare/run.ts";
+import { runCli } from "../support/cli.ts";
+import { goldenPath } from "../support/golden.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "sparq-bench-"));
+afterAll(() => rmSync(folder, { recursive: true }));
+afterEach(() => {
+  vi.unstubAllEnvs();
+});
+
+describe("help", () => {
+  it.each([
+    [["bench", "--help"], /Usage: sparq bench.*decode.*compare/s],
+    [["bench", "decode", "--help"], /--context <list>.*default:\s+512,2048,4095.*--rounds <n>/s],
+    [["bench", "compare", "--help"], /--peer <name>.*choices: "llama\.cpp".*--batch <list>.*--json <file>/s],
+    [["help", "bench"], /compare/],
+  ])("%j", async (args, text) => {
+    const { exitCode, out, err } = await runCli(args);
+    expect({ exitCode, err }).toEqual({ exitCode: 0, err: "" });
+    expect(out).toMatch(text);
+  });
+});
+
+describe("what makes no sense", () => {
+  it.each<[string[], RegExp]>([
+    [[], /Usage: sparq bench/],
+    [["compose"], /unknown command 'compose'.*Did you mean compare/s],
+    [["compare", "--peer", "vllm"], /--peer.*'vllm' is invalid.*Allowed choices are llama\.cpp/],
+    [
+      ["compare", "--context", "2k"],
+      /--context <list>' argument '2k' is invalid\. It must be whole numbers from 1 to 1048576/,
+    ],
+    [["compare", "--batch", "0"], /--batch <list>' argument '0' is invalid/],
+    [["compare", "--rounds", "0"], /--rounds <n>' argument '0' is invalid/],
+    [["compare", "--prefill", "none"], /--prefill \[rounds\]' argument 'none' is invalid/],
+    [["compare", "--kv-dtype", "f64"], /--kv-dtype.*Allowed choices are f32, f16/],
+    [["decode", "--batch", "1,8"], /--batch <n>' argument '1,8' is invalid/],
+    [["decode", "extra"], /too many arguments/],
+    [["compare", "--model", "tiny-llama"], /--model \(or SPARQ_MODEL\) must be a GGUF file's.*, not 'tiny-llama'/],
+    [["decode", "--r", "4096"], /--r \(or SPARQ_R\) r is 4096, over the head size/],
+  ])("bench %j ends with code 2", async (args, message) => {
+    const { exitCode, out, err } = await runCli(["bench", ...args]);
+    expect({ exitCode, out }).toEqual({ exitCode: 2, out: "" });
+    expect(err).toMatch(message);
+  });
+
+  it("in a variable is named after it", async () => {
+    vi.stubEnv("SPARQ_THREADS", "all");
+    const { exitCode, err } = await runCli(["bench", "compare"]);
+    expect(exitCode).toBe(2);
+    expect(err).toMatch(/'all' from env 'SPARQ_THREADS' is invalid\. It must be a whole number from 1 to 1024/);
+  });
+});
+
+it("measures decode steps of a built-in model", async () => {
+  const json = join(folder, "decode.json");
+  const sizes = ["--context", "70,9", "--batch", "2", "--rounds", "1", "--threads", "1"];
+  const { exitCode, out, err } = await runCli(["bench", "decode", ...sizes, "--json", json]);
+  expect({ exitCode, err }).toEqual({ exitCode: 0, err: "" });
+  expect(out.trim().split("\n")).toHaveLength(2 + 4);
+  const report = JSON.parse(readFileSync(json, "utf8"));
+  expect(report).toMatchObject({ machine: { threads: 1 }, model: "tiny-llama" });
+  expect(report.results.map(({ context, batch }: Record<string, number>) => [context, batch])).toEqual(
+    [9, 9, 70, 70].map((context) => [context, 2]),
+  );
+});
+
+describe("compare without the peer", () => {
+  const options = {
+    peer: "llama.cpp" as const,
+    model: join(folder, "tiny.gguf"),
+    threads: 1,
+    context: [20, 64],
+    batch: [1, 3],
+    rounds: 2,
+    steps: 2,
+    prefill: 1,
+  };
+  const io = { out: vi.fn(), err: vi.fn(), interactive: false, stop: new AbortController().signal, abandon: () => {} };
+  copyFileSync(goldenPath("gguf", "tiny.gguf"), options.model);
+  const missing = () => ({ missing: "llama.cpp is not installed; get its libraries with: npm install ..." });
+
+  it("measures sparq alone and says why", async () => {
+    const json = join(folder, "compare.json");
+    expect(await runCompare({ ...options, json }, io, missing)).toBe(0);
+    expect(io.err).toHaveBeenCalledWith(expect.stringMatching(/^llama\.cpp is skipped: .*npm install/));
+    const report = JSON.parse(readFileSync(json, "utf8")) as CompareReport;
+    expect(report).toMatchObject({
+      machine: { threads: 1 },
+      versions: { sparq: expect.any(String), onnxruntime: expect.any(String) },
+      command: expect.stringMatching(/^sparq bench compare --peer llama\.cpp .*--context 20,64 --batch 1,3 --rounds 2/),
+      agreement: null,
+      ratio: [],
+      skipped: [{ system: "llama.cpp", reason: expect.stringMatching(/npm install/) }],
+    });
+    expect(report.results.map(({ context, batch, variant }) => [context, batch, variant])).toEqual(
+      [20, 64].flatMap((context) => [1, 3].flatMap((batch) => ["sparq", "dense"].map((way) => [context, batch, way]))),
+    );
+    for (const { batch, msPerStep, tokensPerSecond, roundMedians } of report.results) {
+      expect(tokensPerSecond).toBeCloseTo((1000 * batch) / msPerStep, 6);
+      expect(roundMedians).toHaveLength(2);
+    }
+    expect(report.prefill.map(({ context, rounds }) => [context, rounds.length])).toEqual([
+      [20, 1],
+      [64, 1],
+    ]);
+  });
+
+  it("stops with code 130 when it is told to", async () => {
+    expect(await runCompare(options, { ...io, stop: AbortSignal.abort() }, missing)).toBe(130);
+  });
+});

@@ -1,0 +1,76 @@
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { LlamaCppSystem } from "../../bench/compare/llama-cpp.ts";
+import { locateLlamaCpp } from "../../bench/compare/llama-cpp-files.ts";
+import type { CompareReport } from "../../bench/compare/report.ts";
+import { tokenIds } from "../../bench/compare/tokens.ts";
+import { runCli } from "../support/cli.ts";
+import { locateSmolLm2 } from "../support/smollm2.ts";
+
+const model = locateSmolLm2();
+const peer = locateLlamaCpp();
+const missing = "missing" in model ? model.missing : "missing" in peer ? peer.missing : undefined;
+
+describe("bench compare with llama.cpp on SmolLM2", () => {
+  const folder = mkdtempSync(join(tmpdir(), "sparq-compare-"));
+  afterAll(() => rmSync(folder, { recursive: true }));
+  beforeAll(() => {
+    // The default reporter hides the reasons of skips in a file without failures.
+    if (missing) console.warn(`skipped: ${missing}`);
+  });
+  beforeEach((context) => {
+    if (missing) context.skip(missing);
+  });
+
+  it("measures both sides, which agree on the likeliest token", async () => {
+    const json = join(folder, "compare.json");
+    const sizes = ["--context", "128", "--batch", "1", "--rounds", "2", "--prefill", "1"];
+    const named = ["--model", "path" in model ? model.path : ""];
+    const { exitCode, out, err } = await runCli(["bench", "compare", ...named, ...sizes, "--json", json]);
+    expect({ exitCode, err }).toEqual({ exitCode: 0, err: expect.stringMatching(/the same at \d+ of \d+ positions/) });
+    expect(out).toMatch(/\| 128 \| 1 \| llama\.cpp \| dense \|/);
+
+    const report = JSON.parse(readFileSync(json, "utf8")) as CompareReport;
+    expect(report.skipped).toEqual([]);
+    expect(report.versions).toMatchObject({ "node-llama-cpp": "3.21.1", "llama.cpp": "0.4.0-dev" });
+    expect(report.agreement!.same / report.agreement!.positions).toBeGreaterThan(0.9);
+    expect(report.results.map(({ system, variant }) => [system, variant])).toEqual([
+      ["sparq", "sparq"],
+      ["sparq", "dense"],
+      ["llama.cpp", "dense"],
+    ]);
+    const [sparse, dense, theirs] = report.results.map(({ msPerStep }) => msPerStep);
+    expect(report.ratio).toEqual([{ context: 128, batch: 1, sparq: theirs! / sparse!, dense: theirs! / dense! }]);
+    expect(report.prefill.map(({ system, context }) => [system, context])).toEqual([
+      ["sparq", 128],
+      ["llama.cpp", 128],
+    ]);
+    expect(report.prefillRatio).toHaveLength(1);
+  });
+
+  it("keeps a cache for each sequence and takes decoded positions back", async () => {
+    const { libraries } = peer as { libraries: string };
+    const system = await LlamaCppSystem.load({ libraries, model: "path" in model ? model.path : "", threads: 1 });
+    try {
+      await system.open(32 + 8, 3);
+      expect(await system.fill(tokenIds(32, system.vocabSize, 1))).toBeGreaterThan(0);
+      // Were positions not taken back, the second round would begin at one that is there already, which llama.cpp refuses.
+      for (const batch of [3, 1, 3]) {
+        const tokens = tokenIds(8 * batch, system.vocabSize, batch);
+        expect(await system.decode({ variant: "dense", context: 32, batch, tokens })).toHaveLength(8);
+      }
+      await expect(system.check([system.vocabSize])).rejects.toThrow(/token 49152 is not in the vocabulary/);
+      await expect(system.cpuSeconds()).rejects.toThrow(/process ended/);
+    } finally {
+      system.close();
+    }
+  });
+
+  it("says what is wrong with a file that llama.cpp cannot load", async () => {
+    const { libraries } = peer as { libraries: string };
+    const file = join(folder, "no-such.gguf");
+    await expect(LlamaCppSystem.load({ libraries, model: file, threads: 1 })).rejects.toThrow(/cannot load .*no-such/);
+  });
+});
