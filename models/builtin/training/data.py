@@ -1,4 +1,4 @@
-"""Training batches: plain text, repeated text, random repeats and recall documents.
+"""Training batches: plain text, repeated text, random repeats, recall documents and stutters.
 
 Every kind gives token ids and one loss weight for each of them.
 """
