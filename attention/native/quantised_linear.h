@@ -1,4 +1,4 @@
-// What surrounds MatMulNBits, ONNX Runtime's product of block-quantised weights with int8 activations, so that it
+// For graphs with `linears: "matmulnbits"` (the default is qlinear.h): what surrounds MatMulNBits, ONNX Runtime's product of block-quantised weights with int8 activations, so that it
 // computes what the dequantised weights would: activations of about 15 bits, and a constant for each block of weights.
 //
 // One int8 for an activation loses too much (SmolLM2-135M: the likeliest token changes at 3.5 % of positions). So a row
