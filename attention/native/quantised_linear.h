@@ -1,5 +1,6 @@
-// For graphs with `linears: "matmulnbits"` (the default is qlinear.h): what surrounds MatMulNBits, ONNX Runtime's product of block-quantised weights with int8 activations, so that it
-// computes what the dequantised weights would: activations of about 15 bits, and a constant for each block of weights.
+// What surrounds MatMulNBits, ONNX Runtime's product of block-quantised weights with int8 activations, so that it computes
+// what the dequantised weights would: activations of about 15 bits, and a constant for each block of weights. For graphs
+// made with linears "matmulnbits"; the default is qlinear.h.
 //
 // One int8 for an activation loses too much (SmolLM2-135M: the likeliest token changes at 3.5 % of positions). So a row
 // becomes two: the part that int8 holds exactly, and what that left out. The products of the two add up.
