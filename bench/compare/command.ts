@@ -13,6 +13,8 @@ export interface CompareOptions extends ModelBenchOptions {
   readonly steps: number;
   /** Rounds of prefill that are reported; 0: none are. */
   readonly prefill: number;
+  /** The peer's filled caches stay on disk for later runs. */
+  readonly keepFill?: boolean;
   readonly json?: string;
 }
 
@@ -34,6 +36,7 @@ export function addCompare(bench: Command, io: CliIo, exit: (code: number) => vo
     .option("--rounds <n>", "rounds of each side, in turn", count(1, 1000), 5)
     .option("--steps <n>", "decode steps of a round, each one position on", count(1, 1024), 16)
     .addOption(prefill.argParser(count(1, 100)).preset("3").default(0, "no"))
+    .option("--keep-fill", "keep the peer's filled caches in the cache folder, and take those of an earlier run")
     .option("--json <file>", "write the results there too")
     .action(async (options: Omit<CompareOptions, "model"> & { model?: string }) => {
       const { runCompare } = await import("./run.ts");

@@ -1,4 +1,7 @@
 import { type ChildProcessByStdio, spawn } from "node:child_process";
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync, statSync } from "node:fs";
+import { join } from "node:path";
 import { createInterface } from "node:readline";
 import type { Readable, Writable } from "node:stream";
 import { buildPeer, PEER_VERSION } from "./llama-cpp-files.ts";
@@ -10,6 +13,8 @@ export interface LlamaCppOptions {
   /** A GGUF file. */
   readonly model: string;
   readonly threads: number;
+  /** Folder where filled caches stay for later runs; without it none do. */
+  readonly kept?: string;
 }
 
 interface Greeting {
@@ -27,9 +32,11 @@ export class LlamaCppSystem implements System {
   readonly vocabSize: number;
   readonly layers: number;
   private readonly child: PeerProcess;
+  private readonly options: LlamaCppOptions;
 
-  private constructor(child: PeerProcess, greeting: Greeting) {
+  private constructor(child: PeerProcess, options: LlamaCppOptions, greeting: Greeting) {
     this.child = child;
+    this.options = options;
     this.vocabSize = greeting.vocabSize;
     this.layers = greeting.layers;
     const { version, system } = greeting;
@@ -37,9 +44,11 @@ export class LlamaCppSystem implements System {
   }
 
   /** Builds the program if need be, starts it and loads the model. Rejects with what the program says. */
-  static async load({ libraries, model, threads }: LlamaCppOptions): Promise<LlamaCppSystem> {
-    const child = new PeerProcess(await buildPeer(), [libraries, model, String(threads)]);
-    return new LlamaCppSystem(child, await child.answer<Greeting>());
+  static async load(options: LlamaCppOptions): Promise<LlamaCppSystem> {
+    const { libraries, model, threads, kept } = options;
+    if (kept !== undefined) mkdirSync(kept, { recursive: true });
+    const child = new PeerProcess(await buildPeer(), [libraries, model, String(threads)], kept);
+    return new LlamaCppSystem(child, options, await child.answer<Greeting>());
   }
 
   async check(prompt: readonly number[]): Promise<readonly number[]> {
@@ -54,6 +63,17 @@ export class LlamaCppSystem implements System {
 
   async fill(tokens: readonly number[]): Promise<number> {
     return (await this.child.ask<{ seconds: number }>("fill", tokens.length, ...tokens)).seconds;
+  }
+
+  async refill(tokens: readonly number[]): Promise<void> {
+    const { kept } = this.options;
+    if (kept === undefined) return void (await this.fill(tokens));
+    // A name without a folder, since the program's requests are words: it runs in that folder.
+    const file = this.keptName(tokens);
+    const there = existsSync(join(kept, file));
+    if (there && (await this.child.ask<{ loaded: boolean }>("load", file, tokens.length)).loaded) return;
+    await this.fill(tokens);
+    await this.child.ask("save", file, tokens.length, ...tokens);
   }
 
   async decode(round: DecodeRound): Promise<readonly number[]> {
@@ -71,6 +91,13 @@ export class LlamaCppSystem implements System {
   close(): void {
     this.child.close();
   }
+
+  /** Another one for any other model file, version of llama.cpp, or tokens. */
+  private keptName(tokens: readonly number[]): string {
+    const { size, mtimeMs } = statSync(this.options.model);
+    const key = JSON.stringify([PEER_VERSION, this.options.model, size, mtimeMs, tokens]);
+    return `llama-cpp-${createHash("sha256").update(key).digest("hex").slice(0, 16)}.bin`;
+  }
 }
 
 /** A program that answers each request with a line of JSON, in order. */
@@ -79,8 +106,8 @@ class PeerProcess {
   private readonly lines: AsyncIterator<string>;
   private stderr = "";
 
-  constructor(program: string, args: readonly string[]) {
-    this.child = spawn(program, args, { stdio: ["pipe", "pipe", "pipe"] });
+  constructor(program: string, args: readonly string[], cwd: string | undefined) {
+    this.child = spawn(program, args, { stdio: ["pipe", "pipe", "pipe"], ...(cwd === undefined ? {} : { cwd }) });
     this.child.stderr.setEncoding("utf8").on("data", (text: string) => {
       this.stderr = (this.stderr + text).slice(-4000);
     });

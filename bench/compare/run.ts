@@ -1,8 +1,9 @@
 import { statSync, writeFileSync } from "node:fs";
-import { extname } from "node:path";
+import { extname, join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { defaultThreads } from "../../attention/threads.ts";
 import { loadModel } from "../../models/load.ts";
+import { userCacheDir } from "../../models/registry.ts";
 import type { PreparedModel } from "../../models/types.ts";
 import type { CliIo } from "../../server/cli/io.ts";
 import { OptionError } from "../../server/config.ts";
@@ -67,7 +68,7 @@ async function compare(
 
   const skipped = "missing" in located ? [{ system: options.peer, reason: located.missing }] : [];
   if ("missing" in located) io.err(`${options.peer} is skipped: ${located.missing}\n`);
-  else systems.push(await loadPeer(located.libraries, model, threads));
+  else systems.push(await loadPeer(located.libraries, model, threads, options));
   const agreement = await checkAgreement(systems, prompt, io);
   requireRoom(options, model, sparq, systems.length > 1);
   warnOfLength(options, model, io);
@@ -76,10 +77,12 @@ async function compare(
   const results: report.CompareResult[] = [];
   const prefill: report.PrefillResult[] = [];
   for (const context of options.context) {
-    prefill.push(...(await measurePrefill(context, options, model, clock)));
+    const tokens = tokenIds(context, model.config.vocabSize, context);
+    await inTurn(systems, (system) => system.open(context + stepsAt(options), Math.max(...options.batch)));
+    if (options.prefill > 0) prefill.push(...(await measurePrefill(tokens, options.prefill, clock)));
+    else for (const system of systems) await clock.alone(system, () => system.refill(tokens), `filling ${context}`);
     for (const batch of options.batch) results.push(...(await measureDecode(context, batch, options, model, clock)));
   }
-  const reported = options.prefill > 0 ? prefill : [];
   return {
     machine: describeMachine(threads),
     versions: { node: process.versions.node, ...Object.assign({}, ...systems.map(({ versions }) => versions)) },
@@ -93,15 +96,17 @@ async function compare(
     agreement,
     results,
     ratio: report.ratiosOf(results, options.peer),
-    prefill: reported,
-    prefillRatio: report.prefillRatiosOf(reported, options.peer),
+    prefill,
+    prefillRatio: report.prefillRatiosOf(prefill, options.peer),
     idleCores: clock.idleCores,
     skipped,
   };
 }
 
-async function loadPeer(libraries: string, { source, config }: PreparedModel, threads: number): Promise<System> {
-  const peer = await LlamaCppSystem.load({ libraries, model: source, threads });
+async function loadPeer(libraries: string, model: PreparedModel, threads: number, { keepFill }: CompareOptions) {
+  const { source, config } = model;
+  const kept = keepFill ? { kept: join(userCacheDir(), "bench") } : {};
+  const peer = await LlamaCppSystem.load({ libraries, model: resolve(source), threads, ...kept });
   if (peer.layers === config.layers && peer.vocabSize === config.vocabSize) return peer;
   peer.close();
   const sizes = `${peer.layers} layers and ${peer.vocabSize} tokens, sparq ${config.layers} and ${config.vocabSize}`;
@@ -150,21 +155,18 @@ function stepsAt({ steps }: CompareOptions): number {
   return Math.max(steps, WARM_UP_STEPS);
 }
 
-/** Fills the caches for all batches of this context; what is decoded next stands on the last fill. */
-async function measurePrefill(context: number, options: CompareOptions, model: PreparedModel, clock: Clock) {
+/** Fills the caches `times` times; what is decoded next stands on the last. */
+async function measurePrefill(tokens: readonly number[], times: number, clock: Clock): Promise<report.PrefillResult[]> {
   const { systems } = clock;
-  const sequences = Math.max(...options.batch);
-  await inTurn(systems, (system) => system.open(context + stepsAt(options), sequences));
-  const tokens = tokenIds(context, model.config.vocabSize, context);
-  // The first steps after loading touch the weights' memory for the first time.
-  if (options.prefill > 0) await inTurn(systems, (system) => system.fill(tokens.slice(0, Math.min(context, 512))));
   const rounds = systems.map((): number[] => []);
-  for (let round = 0; round < Math.max(1, options.prefill); round++) {
+  // The first steps after loading touch the weights' memory for the first time.
+  await inTurn(systems, (system) => system.fill(tokens.slice(0, 512)));
+  for (let round = 0; round < times; round++) {
     for (const [i, system] of systems.entries()) {
-      rounds[i]!.push(await clock.alone(system, () => system.fill(tokens), `prefill of ${context}`));
+      rounds[i]!.push(await clock.alone(system, () => system.fill(tokens), `prefill of ${tokens.length}`));
     }
   }
-  return systems.map(({ name }, i) => report.prefillResult(name, context, rounds[i]!));
+  return systems.map(({ name }, i) => report.prefillResult(name, tokens.length, rounds[i]!));
 }
 
 async function measureDecode(

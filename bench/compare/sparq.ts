@@ -87,6 +87,10 @@ export class SparqSystem implements System {
     return seconds;
   }
 
+  async refill(tokens: readonly number[]): Promise<void> {
+    await this.fill(tokens);
+  }
+
   async decode(round: DecodeRound): Promise<readonly number[]> {
     const { variant, context, batch, tokens } = round;
     const session = this.session!;

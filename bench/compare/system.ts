@@ -10,6 +10,8 @@ export interface System {
   open(positions: number, sequences: number): Promise<void>;
   /** Prefills every sequence with the tokens, from position 0; resolves to the seconds that one of them took. */
   fill(tokens: readonly number[]): Promise<number>;
+  /** As `fill`, without the time: may take a cache that an earlier run kept. */
+  refill(tokens: readonly number[]): Promise<void>;
   /** Decodes behind what was filled, then takes the positions back; resolves to the milliseconds of each step. */
   decode(round: DecodeRound): Promise<readonly number[]>;
   /** Processor seconds that the program has used so far, all threads. */

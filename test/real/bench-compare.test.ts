@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
@@ -63,6 +63,34 @@ describe("bench compare with llama.cpp on SmolLM2", () => {
       }
       await expect(system.check([system.vocabSize])).rejects.toThrow(/token 49152 is not in the vocabulary/);
       await expect(system.cpuSeconds()).rejects.toThrow(/process ended/);
+    } finally {
+      system.close();
+    }
+  });
+
+  it("takes a filled cache that it kept, and none that is damaged", async () => {
+    const { libraries } = peer as { libraries: string };
+    const kept = join(folder, "kept caches");
+    const options = { libraries, model: "path" in model ? model.path : "", threads: 1, kept };
+    const system = await LlamaCppSystem.load(options);
+    const round = { variant: "dense", context: 300, batch: 2, tokens: [1, 2, 3, 4] };
+    try {
+      await system.open(310, 2);
+      const tokens = tokenIds(300, system.vocabSize, 1);
+      await system.refill(tokens);
+      const [file, ...others] = readdirSync(kept).map((name) => join(kept, name));
+      expect(others).toEqual([]);
+      const written = statSync(file!).mtimeMs;
+      expect(await system.decode(round)).toHaveLength(2);
+      await system.refill(tokens);
+      // llama.cpp refuses to decode at a position that does not follow the last one it holds.
+      expect(await system.decode(round)).toHaveLength(2);
+      expect(statSync(file!).mtimeMs).toBe(written);
+
+      writeFileSync(file!, "damaged");
+      await system.refill(tokens);
+      expect(await system.decode(round)).toHaveLength(2);
+      expect(statSync(file!).size).toBeGreaterThan(300 * 23_040);
     } finally {
       system.close();
     }

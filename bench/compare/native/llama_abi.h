@@ -92,6 +92,8 @@ struct Api {
   void (*memoryClear)(Memory*, bool data);
   bool (*removePositions)(Memory*, int32_t sequence, int32_t from, int32_t to);
   void (*copySequence)(Memory*, int32_t source, int32_t target, int32_t from, int32_t to);
+  size_t (*saveSequence)(Context*, const char* file, int32_t sequence, const int32_t* tokens, size_t count);
+  size_t (*loadSequence)(Context*, const char* file, int32_t sequence, int32_t* tokens, size_t capacity, size_t* count);
   Batch (*newBatch)(int32_t tokens, int32_t embedding, int32_t maxSequences);
   int32_t (*decode)(Context*, Batch);
   void (*synchronize)(Context*);
@@ -147,6 +149,8 @@ inline Api openLibraries(const std::string& folder) {
   bind(llama, api.memoryClear, "llama_memory_clear");
   bind(llama, api.removePositions, "llama_memory_seq_rm");
   bind(llama, api.copySequence, "llama_memory_seq_cp");
+  bind(llama, api.saveSequence, "llama_state_seq_save_file");
+  bind(llama, api.loadSequence, "llama_state_seq_load_file");
   bind(llama, api.newBatch, "llama_batch_init");
   bind(llama, api.decode, "llama_decode");
   bind(llama, api.synchronize, "llama_synchronize");

@@ -4,6 +4,8 @@
 //   open POSITIONS SEQUENCES      a context with a cache of its own for each sequence
 //   check N ID...                 top-1 token after each of N tokens, in a small context
 //   fill N ID...                  prefills sequence 0 from position 0, in the time it reports, and copies it to the others
+//   save FILE N ID...             writes sequence 0, which these tokens filled, to a file
+//   load FILE N                   as fill, from such a file; {"loaded": false} if it is none of N tokens
 //   decode START N STEPS ID...    STEPS steps of one token for each of N sequences from position START, then takes them back
 //   cpu                           processor seconds used so far, by all threads
 // The first line, before any request, says what was loaded. A failure is {"error": ...}, and the program ends.
@@ -113,10 +115,26 @@ class Peer {
       run(context_);
     }
     const double seconds = secondsSince(started);
-    for (int32_t sequence = 1; sequence < sequences_; sequence++) api_.copySequence(memory, 0, sequence, -1, -1);
+    copyToOthers();
     std::ostringstream text;
     text << "{\"seconds\":" << seconds << "}";
     return text.str();
+  }
+
+  void save(const std::string& file, const std::vector<int32_t>& ids) {
+    if (api_.saveSequence(context_, file.c_str(), 0, ids.data(), ids.size()) == 0) {
+      throw std::runtime_error("llama.cpp cannot write " + file);
+    }
+  }
+
+  std::string load(const std::string& file, size_t count) {
+    api_.memoryClear(api_.memoryOf(context_), false);
+    std::vector<int32_t> ids(count);
+    size_t loaded = 0;
+    const size_t bytes = api_.loadSequence(context_, file.c_str(), 0, ids.data(), count, &loaded);
+    if (bytes == 0 || loaded != count) return "{\"loaded\":false}";
+    copyToOthers();
+    return "{\"loaded\":true}";
   }
 
   std::string decode(int32_t start, int32_t sequences, int32_t steps, const std::vector<int32_t>& ids) {
@@ -170,6 +188,12 @@ class Peer {
     return context;
   }
 
+  void copyToOthers() {
+    for (int32_t sequence = 1; sequence < sequences_; sequence++) {
+      api_.copySequence(api_.memoryOf(context_), 0, sequence, -1, -1);
+    }
+  }
+
   bool allFinite(const float* logits) const {
     return std::all_of(logits, logits + vocab_, [](float logit) { return std::isfinite(logit); });
   }
@@ -219,6 +243,14 @@ std::string answer(Peer& peer, const std::string& request) {
   }
   if (request == "check") return peer.check(readIds(number()));
   if (request == "fill") return peer.fill(readIds(number()));
+  if (request == "save" || request == "load") {
+    std::string file;
+    std::cin >> file;
+    const size_t count = number();
+    if (request == "load") return peer.load(file, count);
+    peer.save(file, readIds(count));
+    return "{}";
+  }
   if (request == "decode") {
     const int32_t start = number(), sequences = number(), steps = number();
     return peer.decode(start, sequences, steps, readIds(size_t(sequences) * steps));
