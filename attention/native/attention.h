@@ -49,8 +49,8 @@ struct StoreShape {
 
 // What the store holds of one block of one layer and KV head.
 struct Page {
-  char* keys;         // [blockSize][headDim] of dtype
-  char* values;       // [blockSize][headDim] of dtype
+  char* keys;         // [blockSize][2][headDim] of dtype: each token's key and value side by side
+  char* values;       // the same from the first value on
   char* scan;         // [headDim][blockSize] of scanDtype; for I8 see body_scan.inc. Written when the page is full.
   uint32_t* ranges;   // [headDim], scanDtype I8 only: bf16 middle (high half) and bf16 step (low half) of each component
   float* valueSum;    // [headDim], the sum of the values written so far, as stored
@@ -70,7 +70,7 @@ class KvStore {
   const StoreShape& shape() const { return shape_; }
   size_t bytesPerBlock() const { return pageBytes_ * shape_.kvHeads * shape_.layers; }  // all layers and heads
   size_t bytes() const { return bytesPerBlock() * shape_.blocks; }
-  size_t rowBytes() const { return rowBytes_; }  // of a token's key or value
+  size_t tokenBytes() const { return tokenBytes_; }  // of a token's key and value
   Page page(int layer, int block, int head) const {
     char* at = memory_ + ((size_t(layer) * shape_.blocks + block) * shape_.kvHeads + head) * pageBytes_;
     const auto floats = [at](size_t offset) { return reinterpret_cast<float*>(at + offset); };
@@ -84,7 +84,7 @@ class KvStore {
   StoreShape shape_;
   char* memory_ = nullptr;
   void* mapping_ = nullptr;  // memory_ with what guards it
-  size_t mappingBytes_ = 0, rowBytes_ = 0, pageBytes_ = 0;
+  size_t mappingBytes_ = 0, tokenBytes_ = 0, pageBytes_ = 0;
   size_t values_ = 0, scan_ = 0, ranges_ = 0, sum_ = 0, keyScales_ = 0, valueScales_ = 0;  // offsets in a page
 };
 

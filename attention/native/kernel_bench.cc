@@ -98,7 +98,7 @@ void naiveAttention(const KvStore& store, const LayerParams& params, const Seque
   for (int head = 0; head < params.heads; head++) {
     float largest = -INFINITY, mass = 0;
     for (int j = 0; j < n; j++) {
-      const char* key = store.page(params.layer, sequence.blockTable[j / size], head / group).keys + j % size * store.rowBytes();
+      const char* key = store.page(params.layer, sequence.blockTable[j / size], head / group).keys + j % size * store.tokenBytes();
       float dot = 0;
       for (int c = 0; c < d; c++) dot += q[head * d + c] * number(key, c);
       weights[j] = dot * params.scale;
@@ -107,7 +107,7 @@ void naiveAttention(const KvStore& store, const LayerParams& params, const Seque
     for (int j = 0; j < n; j++) mass += weights[j] = std::exp(weights[j] - largest);
     std::fill_n(out + head * d, d, 0.0f);
     for (int j = 0; j < n; j++) {
-      const char* value = store.page(params.layer, sequence.blockTable[j / size], head / group).values + j % size * store.rowBytes();
+      const char* value = store.page(params.layer, sequence.blockTable[j / size], head / group).values + j % size * store.tokenBytes();
       for (int c = 0; c < d; c++) out[head * d + c] += weights[j] / mass * number(value, c);
     }
   }

@@ -55,10 +55,10 @@ KvStore::KvStore(const StoreShape& shape) : shape_(shape) {
   require(shape.scanDtype != DType::I8 || shape.blockSize % 64 == 0, "blockSize", shape.blockSize,
           "a multiple of 64 with int8 keys by component");
   const size_t size = shape.blockSize, d = shape.headDim;
-  rowBytes_ = d * elementBytes(shape.dtype);
+  tokenBytes_ = 2 * d * elementBytes(shape.dtype);
   const size_t scales = hasScale(shape.dtype) ? size * sizeof(float) : 0;
-  values_ = aligned(size * rowBytes_);
-  scan_ = 2 * values_;
+  values_ = tokenBytes_ / 2;
+  scan_ = aligned(size * tokenBytes_);
   ranges_ = scan_ + aligned(size * d * elementBytes(shape.scanDtype));
   sum_ = ranges_ + (shape.scanDtype == DType::I8 ? aligned(d * sizeof(uint32_t)) : 0);
   keyScales_ = sum_ + aligned(d * sizeof(float));
