@@ -3,9 +3,11 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <iterator>
 #include <limits>
 #include <numeric>
 #include <random>
+#include <tuple>
 #include <vector>
 
 #include "simd_scalar.h"
@@ -42,6 +44,61 @@ bool agrees(const std::vector<float>& x, int k, const char* name) {
   if (arena.next > scratch.data() + scratch.size()) std::printf("FAILED: select_test %s overruns its scratch memory\n", name);
   if (chosen == sorted(x, k)) return true;
   std::printf("FAILED: select_test %s, n %zu, k %d\n", name, x.size(), k);
+  return false;
+}
+
+// P(X <= most) of X ~ Binomial(n, p).
+double binomialCdf(int most, int n, double p) {
+  double term = std::pow(1 - p, n), sum = term;
+  for (int i = 0; i < std::min(most, n); i++) {
+    term *= (n - i) * p / ((i + 1) * (1 - p));
+    sum += term;
+  }
+  return sum;
+}
+
+// Of bucketed top-k over many values in random order, arXiv 2412.04358: the j-th largest is found if fewer than
+// `perBucket` of the j larger ones are in its bucket.
+double expectedRecall(int k, int perBucket, int buckets) {
+  double found = perBucket;
+  for (int j = perBucket; j < k; j++) found += binomialCdf(perBucket - 1, j, 1.0 / buckets);
+  return found / k;
+}
+
+// The mean recall of many trials is within four standard errors of the formula's; one of 15 checks would fail by chance
+// in a thousand seeds, and the seed is fixed. With n values the chance to share a bucket is less by b / n, 0.8 % at most here.
+bool hasExpectedRecall(int k, int perBucket, double stated) {
+  constexpr int kValues = 65536, kTrials = 64;
+  const int buckets = ((k + perBucket - 1) / perBucket + 15) / 16 * 16;
+  std::uniform_real_distribution<float> uniform;
+  std::vector<float> x(kValues);
+  std::vector<int32_t> order(kValues), chosen(kValues);
+  std::vector<char> scratch(selectScratchBytes(kValues));
+  double sum = 0, squares = 0;
+  for (int trial = 0; trial < kTrials; trial++) {
+    for (float& e : x) e = uniform(randomness);
+    std::iota(order.begin(), order.end(), 0);
+    std::nth_element(order.begin(), order.begin() + k, order.end(), [&](int a, int b) { return x[a] != x[b] ? x[a] > x[b] : a < b; });
+    std::sort(order.begin(), order.begin() + k);
+    Arena arena{scratch.data()};
+    const int count = selectBucketed(x.data(), kValues, k, perBucket, chosen.data(), arena);
+    std::sort(chosen.begin(), chosen.begin() + count);
+    std::vector<int32_t> both;
+    std::set_intersection(chosen.begin(), chosen.begin() + count, order.begin(), order.begin() + k, std::back_inserter(both));
+    const double recall = static_cast<double>(both.size()) / k;
+    sum += recall;
+    squares += recall * recall;
+    if (count != k) {
+      std::printf("FAILED: select_test bucketed, k %d, %d per bucket: %d chosen\n", k, perBucket, count);
+      return false;
+    }
+  }
+  const double mean = sum / kTrials, error = std::sqrt((squares / kTrials - mean * mean) / (kTrials - 1));
+  const double expected = expectedRecall(k, perBucket, buckets);
+  const bool asStated = stated == 0 || std::fabs(expected - stated) < 0.0006;
+  if (std::fabs(mean - expected) < 4 * error && asStated) return true;
+  std::printf("FAILED: select_test recall, k %d, %d per bucket of %d: %.4f +- %.4f, expected %.4f (stated %.3f)\n", k, perBucket, buckets,
+              mean, error, expected, stated);
   return false;
 }
 
@@ -85,6 +142,18 @@ int main() {
   if (count > 3 || chosen[3] != -7 || std::any_of(chosen.begin(), chosen.begin() + count, [&](int i) { return std::isnan(x[i]); })) {
     std::printf("FAILED: select_test not a number\n");
     failures++;
+  }
+  // Values of the paper where it states them, at k = 128 and as many kept in buckets as wanted; the other k bring other
+  // numbers of buckets, some of them rounded up.
+  for (const auto& [k, perBucket, stated] : std::vector<std::tuple<int, int, double>>{{128, 1, 0.634}, {128, 2, 0.732}, {128, 4, 0.808}}) {
+    checks++;
+    failures += !hasExpectedRecall(k, perBucket, stated);
+  }
+  for (const int k : {24, 72, 192, 500}) {
+    for (const int perBucket : {1, 2, 4}) {
+      checks++;
+      failures += !hasExpectedRecall(k, perBucket, 0);
+    }
   }
   std::printf("select_test: %d checks, %d failed\n", checks, failures);
   return failures > 0;
