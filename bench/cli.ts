@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import type { CliIo } from "../server/cli/io.ts";
+import { addCache } from "./accuracy/cache/command.ts";
 import { addCompare } from "./compare/command.ts";
 import { addDecode } from "./decode/command.ts";
 
@@ -7,7 +8,7 @@ import { addDecode } from "./decode/command.ts";
 type AddBench = (bench: Command, io: CliIo, exit: (code: number) => void) => void;
 
 /** One entry for each measurement, in the order that --help lists them. */
-const subcommands: readonly AddBench[] = [addDecode, addCompare];
+const subcommands: readonly AddBench[] = [addDecode, addCompare, addCache];
 
 /** Adds `sparq bench` and all that it can measure. */
 export function addBenchCommands(program: Command, io: CliIo, exit: (code: number) => void): void {

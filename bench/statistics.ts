@@ -12,3 +12,16 @@ export function quantile(values: readonly number[], q: number): number {
   const above = sorted[Math.ceil(place)]!;
   return below + (above - below) * (place - Math.floor(place));
 }
+
+/** Throws RangeError for no values. */
+export function mean(values: readonly number[]): number {
+  if (values.length === 0) throw new RangeError("there is no mean of no values");
+  return values.reduce((sum, value) => sum + value, 0) / values.length;
+}
+
+/** Of the mean of independent values: their sample standard deviation over sqrt(n). NaN for fewer than two. */
+export function standardError(values: readonly number[]): number {
+  const centre = mean(values);
+  const squares = values.reduce((sum, value) => sum + (value - centre) ** 2, 0);
+  return Math.sqrt(squares / (values.length - 1) / values.length);
+}
