@@ -64,9 +64,22 @@ export function packStep(sequences: readonly StepSequence[]): PackedStep {
   return { input, logitRanges };
 }
 
-function packSettings({ attention, denseUntil }: StepSequence): readonly number[] {
+/** SETTINGS_LENGTH int32 of one sequence. */
+export function packSettings({
+  attention,
+  denseUntil,
+}: Pick<StepSequence, "attention" | "denseUntil">): readonly number[] {
   const { mode, r, k, local, meanValue, groupSum, bucketTopK = 0 }: AttentionSettings = attention;
-  return [mode === "sparq" ? 1 : 0, r, k, local, meanValue ? 1 : 0, groupSum === "logits" ? 1 : 0, denseUntil, bucketTopK];
+  return [
+    mode === "sparq" ? 1 : 0,
+    r,
+    k,
+    local,
+    meanValue ? 1 : 0,
+    groupSum === "logits" ? 1 : 0,
+    denseUntil,
+    bucketTopK,
+  ];
 }
 
 function concatenate(

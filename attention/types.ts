@@ -220,6 +220,31 @@ export interface AttendOutput {
   readonly traffic: Traffic;
 }
 
+/** A filled cache whose decode attention is timed. Shape limits as KvStoreShape's. */
+export interface KernelBenchOptions extends Omit<KvStoreShape, "blocks"> {
+  readonly path: string;
+  /** Query heads of a KV head. */
+  readonly groupSize: number;
+  /** Positions of each sequence. */
+  readonly context: number;
+  readonly batch: number;
+  readonly threads: number;
+}
+
+/** All synchronous. `settings`: one sequence's, SETTINGS_LENGTH int32. See native/kernel_bench.h. */
+export interface NativeKernelBench {
+  /** Of the store. */
+  readonly bytes: number;
+  /**
+   * Seconds of a decode step's attention in all layers. `naive`: by a plain loop on one thread, dtype "f32" only; `cold`:
+   * other memory is read first, so that little of the store is in the processor's caches.
+   */
+  run(settings: Int32Array, naive: boolean, cold: boolean): number;
+  /** What such a step reads of the cache. Runs it once. */
+  traffic(settings: Int32Array): Traffic;
+  close(): void;
+}
+
 /** Everything that the addon exports. */
 export interface NativeAddon {
   /** Kernel paths this CPU can run, fastest first: "avx512vnni", "avx512", "avx2", "neon", "scalar". */
@@ -232,6 +257,8 @@ export interface NativeAddon {
   attend(store: NativeKvStore, path: string, threads: number, input: AttendInput): AttendOutput;
   /** Bytes a second at which `threads` threads together read `bytes` (at most 2^31 - 1) of memory. Synchronous. */
   readBandwidth(bytes: number, threads: number): number;
+  /** Fills the cache with noise: takes the store's memory, and a second or so for each GB. */
+  createKernelBench(options: KernelBenchOptions): NativeKernelBench;
   /** Samples rows of `logits` [R, vocabSize] synchronously on the named path with `threads` threads. */
   sample(
     path: string,

@@ -1,20 +1,16 @@
-// What Node sees, and the only file that knows Node-API: NativeAddon in ../types.ts. Converts and checks what comes from
-// JavaScript, runs steps and loads off the main thread, and turns every C++ exception into a JavaScript one. Long because it is
-// the only one: nothing of Node-API may be needed elsewhere.
-
-// When an environment is being torn down JavaScript cannot be reached, and an exception for it must not end the process.
-#define NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS
-#include <napi.h>
+// What Node sees: NativeAddon in ../types.ts. Converts and checks what comes from JavaScript, runs steps and loads off the
+// main thread, and turns every C++ exception into a JavaScript one. Long because nothing of Node-API may be needed elsewhere,
+// but in addon_bench.cc.
+#include "addon_values.h"
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "addon_bench.h"
 #include "attention.h"
-#include "bandwidth.h"
 #include "ort_runtime.h"
 #include "rope.h"
 #include "runtime_check.h"
@@ -24,118 +20,6 @@
 
 namespace sparq {
 namespace {
-
-constexpr int32_t kMostThreads = 1024;
-
-// ---- Errors
-
-// Runs `function`; a C++ exception becomes a JavaScript one. std::invalid_argument is a RangeError.
-template <typename Function>
-auto guarded(Napi::Env env, Function function) -> decltype(function()) {
-  try {
-    return function();
-  } catch (const Napi::Error&) {
-    throw;
-  } catch (const std::invalid_argument& error) {
-    throw Napi::RangeError::New(env, error.what());
-  } catch (const std::bad_alloc&) {
-    throw Napi::Error::New(env, "not enough memory");
-  } catch (const std::exception& error) {
-    throw Napi::Error::New(env, error.what());
-  }
-}
-
-[[noreturn]] void typeError(Napi::Env env, const std::string& message) { throw Napi::TypeError::New(env, message); }
-
-// ---- Reading arguments: each throws a TypeError or RangeError that names the field
-
-Napi::Object objectOf(const Napi::Value& value, const char* what) {
-  if (!value.IsObject()) typeError(value.Env(), std::string(what) + " must be an object");
-  return value.As<Napi::Object>();
-}
-
-double numberOf(const Napi::Value& value, const std::string& field) {
-  if (!value.IsNumber()) typeError(value.Env(), field + " must be a number");
-  return value.As<Napi::Number>().DoubleValue();
-}
-
-int32_t integerOf(const Napi::Value& value, const std::string& field, int32_t low, int32_t high = INT32_MAX) {
-  const double number = numberOf(value, field);
-  if (number >= low && number <= high && number == std::floor(number)) return static_cast<int32_t>(number);
-  const std::string got = value.ToString().Utf8Value();
-  throw Napi::RangeError::New(value.Env(), field + " is " + got + ", must be an integer from " + std::to_string(low) + " to " +
-                                               std::to_string(high));
-}
-
-int32_t integerField(const Napi::Object& object, const char* field, int32_t low, int32_t high = INT32_MAX) {
-  return integerOf(object.Get(field), field, low, high);
-}
-
-// The place of a string field's value among the names; 0 when it is left out.
-int32_t choiceField(const Napi::Object& object, const char* field, std::initializer_list<const char*> names) {
-  const Napi::Value value = object.Get(field);
-  if (value.IsUndefined()) return 0;
-  const std::string given = value.IsString() ? value.As<Napi::String>().Utf8Value() : "no string";
-  int32_t index = 0;
-  std::string known;
-  for (const char* name : names) {
-    if (value.IsString() && given == name) return index;
-    known += (index++ > 0 ? ", " : "") + std::string(name);
-  }
-  throw Napi::RangeError::New(object.Env(), std::string(field) + " is " + given + ", must be one of " + known);
-}
-
-float positiveField(const Napi::Object& object, const char* field) {
-  const auto number = static_cast<float>(numberOf(object.Get(field), field));
-  if (number > 0 && std::isfinite(number)) return number;
-  throw Napi::RangeError::New(object.Env(), std::string(field) + " is " + std::to_string(number) + ", must be above 0");
-}
-
-bool booleanField(const Napi::Object& object, const char* field) {
-  const Napi::Value value = object.Get(field);
-  if (!value.IsBoolean()) typeError(object.Env(), std::string(field) + " must be true or false");
-  return value.As<Napi::Boolean>().Value();
-}
-
-std::string stringField(const Napi::Object& object, const char* field) {
-  const Napi::Value value = object.Get(field);
-  if (!value.IsString()) typeError(object.Env(), std::string(field) + " must be a string");
-  return value.As<Napi::String>().Utf8Value();
-}
-
-// A copy, so that JavaScript may write to the array while a step runs.
-template <typename Array>
-std::vector<typename Array::value_type> arrayField(const Napi::Object& object, const char* field, napi_typedarray_type type,
-                                                   const char* typeName) {
-  const Napi::Value value = object.Get(field);
-  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != type) {
-    typeError(object.Env(), std::string(field) + " must be " + typeName);
-  }
-  const auto array = value.As<Array>();
-  return {array.Data(), array.Data() + array.ElementLength()};
-}
-
-struct Int32s : Napi::Int32Array {
-  using Napi::Int32Array::Int32Array;
-  using value_type = int32_t;
-};
-struct Float32s : Napi::Float32Array {
-  using Napi::Float32Array::Float32Array;
-  using value_type = float;
-};
-
-struct Float64s : Napi::Float64Array {
-  using Napi::Float64Array::Float64Array;
-  using value_type = double;
-};
-
-std::vector<int32_t> int32Field(const Napi::Object& object, const char* field) {
-  return arrayField<Int32s>(object, field, napi_int32_array, "an Int32Array");
-}
-
-std::vector<float> float32Field(const Napi::Object& object, const char* field) {
-  return arrayField<Float32s>(object, field, napi_float32_array, "a Float32Array");
-}
 
 Batch batchOf(const Napi::Object& input) {
   return {.rowStarts = int32Field(input, "rowStarts"),
@@ -165,15 +49,6 @@ StepInput stepInputOf(const Napi::Object& input) {
 }
 
 // ---- Results
-
-Napi::Object trafficObject(Napi::Env env, const Traffic& traffic) {
-  Napi::Object object = Napi::Object::New(env);
-  object.Set("scoreBytes", static_cast<double>(traffic.scoreBytes));
-  object.Set("gatherBytes", static_cast<double>(traffic.gatherBytes));
-  object.Set("denseBytes", static_cast<double>(traffic.denseBytes));
-  object.Set("denseEquivalentBytes", static_cast<double>(traffic.denseEquivalentBytes));
-  return object;
-}
 
 // Hands the memory over without a copy; it is freed when JavaScript drops the array.
 Napi::Float32Array float32Array(Napi::Env env, Floats data, size_t length) {
@@ -483,15 +358,6 @@ class LoadJob : public Job {
 
 // ---- Functions
 
-Path pathOf(Napi::Env env, const Napi::Value& value) {
-  std::string names;
-  for (const Path path : availablePaths()) {
-    if (value.IsString() && value.As<Napi::String>().Utf8Value() == pathName(path)) return path;
-    names += (names.empty() ? "" : ", ") + std::string(pathName(path));
-  }
-  typeError(env, "path must be one of " + names);
-}
-
 Napi::Value availablePathNames(const Napi::CallbackInfo& info) {
   const std::vector<Path> paths = availablePaths();
   Napi::Array names = Napi::Array::New(info.Env(), paths.size());
@@ -510,8 +376,8 @@ Napi::Value createKvStore(const Napi::CallbackInfo& info) {
                               .headDim = integerField(shape, "headDim", 1),
                               .blockSize = integerField(shape, "blockSize", 1),
                               .blocks = integerField(shape, "blocks", 1),
-                              .dtype = static_cast<DType>(choiceField(shape, "dtype", {"f32", "f16", "bf16", "int8", "fp8"})),
-                              .scanDtype = static_cast<DType>(choiceField(shape, "scanDtype", {"f32", "f16", "bf16", "int8"}))};
+                              .dtype = dtypeField(shape),
+                              .scanDtype = scanDtypeField(shape)};
   return guarded(info.Env(), [&] {
     auto store = std::make_shared<KvStore>(storeShape);
     return StoreObject::make(info.Env(), std::make_shared<StoreState>(StoreState{std::move(store)}));
@@ -621,12 +487,6 @@ Napi::Value sample(const Napi::CallbackInfo& info) {
   });
 }
 
-// readBandwidth(bytes, threads) in bytes a second, on this thread and helpers.
-Napi::Value measureReadBandwidth(const Napi::CallbackInfo& info) {
-  const int32_t bytes = integerOf(info[0], "bytes", 1), threads = integerOf(info[1], "threads", 1, kMostThreads);
-  return guarded(info.Env(), [&] { return Napi::Number::New(info.Env(), readBandwidth(bytes, threads)); });
-}
-
 Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   auto classes = std::make_unique<Classes>();
   classes->store = Napi::Persistent(StoreObject::define(env));
@@ -637,8 +497,8 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exports.Set("createKvStore", Napi::Function::New<createKvStore>(env, "createKvStore"));
   exports.Set("loadSession", Napi::Function::New<loadSession>(env, "loadSession"));
   exports.Set("attend", Napi::Function::New<attend>(env, "attend"));
-  exports.Set("readBandwidth", Napi::Function::New<measureReadBandwidth>(env, "readBandwidth"));
   exports.Set("sample", Napi::Function::New<sample>(env, "sample"));
+  addBenchFunctions(env, exports);
   return exports;
 }
 
