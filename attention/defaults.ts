@@ -32,6 +32,7 @@ export function defaultAttention(config: AttentionShape): AttentionSettings {
     local: k / 4,
     meanValue: config.heads === config.kvHeads,
     groupSum: "softmax",
+    minContext: 1024,
   };
 }
 

@@ -6,7 +6,7 @@ import { defaultThreads } from "./threads.ts";
 import type { CacheDtype, NativeKvStore, NativeSession, SampledRow, ScanDtype, StepSequence, Traffic } from "./types.ts";
 
 /** Positions in a block of the store. */
-export const BLOCK_SIZE = 64;
+export const BLOCK_SIZE = 128;
 
 export interface OpenSessionOptions {
   /** A canonical graph, see PreparedModel.graphPath. */

@@ -128,7 +128,10 @@ export function formatInspection(inspection: Inspection): string {
       "vocabulary",
       `${count(inspection.vocabSize)}, begin ${inspection.bosTokenId ?? "none"}, end ${inspection.eosTokenIds.join(" ") || "none"}`,
     ],
-    ["cache", `${bytes(cache.stored)} a token (keys and values in ${defaultCache.dtype}, keys to scan in ${defaultCache.scanDtype}, sums), keys and values alone ${bytes(cache.dense)}`],
+    [
+      "cache",
+      `${bytes(cache.stored)} a token (keys and values in ${defaultCache.dtype}, keys to scan in ${defaultCache.scanDtype}, sums), keys and values alone ${bytes(cache.dense)}`,
+    ],
     ["graph", `${graph.path} (${graph.fromCache ? "kept from before" : "made now"})`],
     ...(inspection.format === "onnx" ? importRows(graph) : []),
   ];

@@ -1,3 +1,4 @@
+import type { AttentionSettings } from "../../attention/types.ts";
 import type { CacheManager } from "../../kvcache/cache-manager.ts";
 import { engineErrors } from "./errors.ts";
 import { Sequence, type SequenceRequest } from "./sequence.ts";
@@ -105,10 +106,10 @@ export class Scheduler {
     const inFlight: { sequence: Sequence; rows: number }[] = [];
     let budget = this.settings.maxRows;
     const include = (sequence: Sequence) => {
-      const rows = Math.min(sequence.pending, budget);
+      const { rows, attention } = sequence.nextRows(budget);
       budget -= rows;
       inFlight.push({ sequence, rows });
-      planned.push(this.describe(sequence, rows));
+      planned.push(this.describe(sequence, rows, attention));
     };
 
     for (const sequence of this.running.filter((s) => s.decoding)) {
@@ -190,8 +191,8 @@ export class Scheduler {
     this.totals.cachedPromptTokens += sequence.computed - before;
   }
 
-  private describe(sequence: Sequence, rows: number): PlannedSequence {
-    const { id, computed, tokens, attention, promptLength } = sequence;
+  private describe(sequence: Sequence, rows: number, attention: AttentionSettings): PlannedSequence {
+    const { id, computed, tokens, promptLength } = sequence;
     return {
       requestId: id,
       tokenIds: tokens.slice(computed, computed + rows),

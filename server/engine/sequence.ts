@@ -41,4 +41,19 @@ export class Sequence {
   get decoding(): boolean {
     return this.pending === 1 && this.computed >= this.promptLength;
   }
+
+  /**
+   * How the next rows attend, at most `most` of them, and how many do so alike: below `attention.minContext` positions
+   * SparQ does not pay, and rows are dense. The same position attends the same way when it is run again.
+   */
+  nextRows(most: number): { rows: number; attention: AttentionSettings } {
+    const { attention, computed, promptLength } = this;
+    const rows = Math.min(this.pending, most);
+    // The row at position p sees p + 1 positions. Rows of the prompt are dense whatever the mode.
+    const sparseFrom = Math.max((attention.minContext ?? 0) - 1, promptLength);
+    if (attention.mode === "dense" || computed >= sparseFrom) return { rows, attention };
+    const dense = { ...attention, mode: "dense" as const };
+    if (sparseFrom === promptLength) return { rows, attention };
+    return { rows: Math.min(rows, sparseFrom - computed), attention: dense };
+  }
 }

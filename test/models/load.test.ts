@@ -237,7 +237,8 @@ describe("inspectModel", () => {
       headDim: 32,
       weights: { kind: "f16" },
       // 4 layers of 2 KV heads of 32 floats: keys twice and values, and a sum for each block of 64.
-      cacheBytesPerToken: { stored: 4 * 2 * 32 * 4 * (3 + 1 / 64), dense: 4 * 2 * 32 * 4 * 2 },
+      // f16 keys and values, int8 keys to scan; for each page of 128 the ranges of the latter and the sum of the values.
+      cacheBytesPerToken: { stored: 4 * 2 * 32 * (2 * 2 + 1 + (2 * 4) / 128), dense: 4 * 2 * 32 * 2 * 2 },
       graph: { removedInputs: expect.arrayContaining(["attention_mask", "past_key_values.0.key"]) },
     });
     expect(inspection.graph.attentions).toHaveLength(4);
@@ -246,8 +247,8 @@ describe("inspectModel", () => {
     for (const part of [
       "tiny-llama",
       "6 heads of 32, 2 KV heads",
-      "3.0 KiB a token",
-      "dense would be 2.0 KiB",
+      "1.3 KiB a token",
+      "keys and values alone 1.0 KiB",
       "past_key_values.*.key",
       inspection.graph.attentions[3]!.node,
       basename(inspection.files[0]!.path),

@@ -53,7 +53,7 @@ describe.each(["tiny-llama", "tiny-pythia"])("%s: tokens at temperature 0 are th
     const sizes = { blocks: BLOCKS, blockSize: BLOCK, threads: 2, spinning: false };
     session = await openSession({ graphPath: model.graphPath, config: model.config, ...sizes });
     // Very few positions kept, so that SparQ differs from dense at these lengths.
-    sparq = { ...defaultAttention(model.config), mode: "sparq", r: 2, k: 6, local: 2, meanValue: false };
+    sparq = { ...defaultAttention(model.config), mode: "sparq", r: 2, k: 6, local: 2, meanValue: false, minContext: 0 };
     dense = { ...sparq, mode: "dense" };
   });
   afterAll(() => session.close());
