@@ -71,11 +71,8 @@ export function familiesOf({ context, batch }: Omit<Cell, "shape">, quick: boole
   const loop = context * batch <= NAIVE_POSITIONS[quick ? "quick" : "full"] ? [naive] : [];
   const plain: Family = [{ dtype: "f32", scanDtype: "f32", kernels: [...loop, dense, sparq()] }];
   if (quick) {
-    const rest: Family[] = [
-      [{ dtype: "f16", scanDtype: "int8", kernels: [dense, sparq()] }],
-      [{ dtype: "bf16", scanDtype: "int8", kernels: [dense, sparq()] }],
-    ];
-    return loop.length > 0 ? [plain, ...rest] : rest;
+    const half: Family = [{ dtype: "bf16", scanDtype: "int8", kernels: [dense, sparq()] }];
+    return loop.length > 0 ? [plain, half] : [half];
   }
   return [
     plain,

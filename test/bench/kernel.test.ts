@@ -60,7 +60,7 @@ it("measures a small cache and writes every result", async () => {
   const names = report.results.map(({ kernel, dtype, scanDtype }) => `${kernel} ${dtype}/${scanDtype}`);
   expect(names).toEqual([
     ...["naive f32/f32", "dense f32/f32", "sparq f32/f32"],
-    ...["dense f16/int8", "sparq f16/int8", "dense bf16/int8", "sparq bf16/int8"],
+    ...["dense bf16/int8", "sparq bf16/int8"],
   ]);
   for (const result of report.results) {
     const { kernel, us, bytes, GBps, vsDense, vsNaive, dtype } = result;
@@ -73,7 +73,7 @@ it("measures a small cache and writes every result", async () => {
     if (kernel !== "sparq") expect(bytes).toBe(300 * 2 * 64 * (dtype === "f32" ? 4 : 2));
     else expect(bytes).toBeLessThan(300 * 2 * 64 * (dtype === "f32" ? 4 : 2));
   }
-  expect(out.split("\n").filter((line) => /^\| (naive|dense|sparq) /.test(line))).toHaveLength(7);
+  expect(out.split("\n").filter((line) => /^\| (naive|dense|sparq) /.test(line))).toHaveLength(5);
 });
 
 describe("cases", () => {
