@@ -36,7 +36,8 @@ export function referenceAttend(store: ReferenceStore, input: AttendInput): Atte
     value.set(element(row, heads + kvHeads + head));
   });
   eachRow((row, position, s, head) => {
-    const [mode, r, k, local, meanValue, sumLogits, denseUntil] = input.settings.subarray(s * 8) as unknown as number[];
+    const flat = input.settings.subarray(s * 8, s * 8 + 8) as unknown as number[];
+    const [mode, r, k, local, meanValue, sumLogits, denseUntil, perBucket] = flat;
     const first = window > 0 ? Math.max(0, position + 1 - window) : 0;
     const cached = Array.from({ length: position + 1 - first }, (_, j) => located(s, first + j, head));
     const queries = Array.from({ length: group }, (_, h) => rope(element(row, head * group + h), position, input));
@@ -53,7 +54,14 @@ export function referenceAttend(store: ReferenceStore, input: AttendInput): Atte
       traffic.scoreBytes += 4 * ((cached.length - own) * r! + own * headDim);
       traffic.gatherBytes += 4 * headDim * (2 * k! + (meanValue ? pages : 0));
       const narrow = (gap: number) => (margins[row] = Math.min(margins[row]!, gap));
-      const settings = { r: r!, k: k!, local: local!, meanValue: !!meanValue, sumLogits: !!sumLogits };
+      const settings = {
+        r: r!,
+        k: k!,
+        local: local!,
+        meanValue: !!meanValue,
+        sumLogits: !!sumLogits,
+        perBucket: perBucket!,
+      };
       results = attendSparq(queries, cached, input.scale, settings, narrow);
     }
     for (const [h, result] of results.entries()) out.set(result, (row * heads + head * group + h) * headDim);
@@ -65,7 +73,7 @@ function attendDense(q: Vector, cells: Cell[], scale: number): Vector {
   return weighted(softmax(cells.map(({ key }) => dot(q, key) * scale)), cells);
 }
 
-type Sparq = { r: number; k: number; local: number; meanValue: boolean; sumLogits: boolean };
+type Sparq = { r: number; k: number; local: number; meanValue: boolean; sumLogits: boolean; perBucket: number };
 
 /** One KV head: the queries of its group over more than k visible positions. */
 function attendSparq(queries: Vector[], cells: Cell[], scale: number, settings: Sparq, narrow: Narrow): Vector[] {
@@ -83,7 +91,8 @@ function attendSparq(queries: Vector[], cells: Cell[], scale: number, settings: 
   const ranking = settings.sumLogits || queries.length === 1 ? logits : scores;
   const rank = cells.map((_, j) => sum(ranking.map((x) => x[j]!)));
   const older = cells.length - settings.local;
-  const i2 = [...top(rank.slice(0, older), settings.k - settings.local, narrow), ...[...cells.keys()].slice(older)];
+  const best = topOfBuckets(rank.slice(0, older), settings.k - settings.local, settings.perBucket, narrow);
+  const i2 = [...best, ...[...cells.keys()].slice(older)];
   const kept = i2.map((j) => cells[j]!);
   const exact = queries.map((q) => attendDense(q, kept, scale));
   if (!settings.meanValue) return exact;
@@ -105,6 +114,28 @@ function top(x: number[], count: number, narrow: Narrow): number[] {
     narrow((inside - outside) / Math.max(Math.abs(x[order[0]!]!), Math.abs(x[order.at(-1)!]!), Number.MIN_VALUE));
   }
   return order.slice(0, count).sort((a, b) => a - b);
+}
+
+/**
+ * As `top` of those that are among the `perBucket` largest of their bucket (arXiv 2412.04358); 0: of all. Index i is in
+ * bucket i mod b, b = count / perBucket rounded up to a multiple of 16; exact where buckets would leave nothing out.
+ */
+function topOfBuckets(x: number[], count: number, perBucket: number, narrow: Narrow): number[] {
+  const buckets = Math.ceil(Math.ceil(count / perBucket) / 16) * 16;
+  if (perBucket === 0 || count >= x.length || buckets * perBucket >= x.length) return top(x, count, narrow);
+  const topAmong = (among: number[], most: number, gapOf: Narrow) => {
+    const values = among.map((i) => x[i]!);
+    return top(values, most, gapOf).map((place) => among[place]!);
+  };
+  const gaps = new Map<number, number>();
+  const best = Array.from({ length: buckets }, (_, b) => {
+    const bucket = [...x.keys()].filter((i) => i % buckets === b);
+    return topAmong(bucket, perBucket, (gap) => gaps.set(b, gap));
+  }).flat();
+  const chosen = topAmong(best, count, narrow);
+  // Where a bucket ends matters if what it keeps is chosen to the last.
+  for (const [b, gap] of gaps) if (chosen.filter((i) => i % buckets === b).length === perBucket) narrow(gap);
+  return chosen;
 }
 
 /** Rotates pairs of the leading rotaryDim components by position * frequency; the angle is a float32, as in the models. */

@@ -8,6 +8,8 @@ export interface AttentionOverride {
   readonly local?: number | null | undefined;
   readonly mean_value?: boolean | null | undefined;
   readonly group_sum?: AttentionSettings["groupSum"] | null | undefined;
+  readonly min_context?: number | null | undefined;
+  readonly top_k_buckets?: AttentionSettings["bucketTopK"] | null;
 }
 
 /** A value that the model cannot use; `field` is the override's. */
@@ -31,6 +33,8 @@ export function overrideAttention(
   headDim: number,
 ): AttentionSettings {
   if (!override) return base;
+  // Who asks for SparQ by name or number gets it, also where it is no faster.
+  const asked = override.mode === "sparq" || (override.r ?? override.k) != null;
   const r = override.r ?? base.r;
   const k = override.k ?? base.k;
   const local = override.local ?? (override.k ? Math.floor(k / 4) : base.local);
@@ -43,5 +47,7 @@ export function overrideAttention(
     local,
     meanValue: override.mean_value ?? base.meanValue,
     groupSum: override.group_sum ?? base.groupSum,
+    minContext: override.min_context ?? (asked ? 0 : (base.minContext ?? 0)),
+    bucketTopK: override.top_k_buckets ?? base.bucketTopK ?? 0,
   };
 }

@@ -8,6 +8,12 @@ function integer(min: number, max: number) {
   return z.coerce.number({ error }).int({ error }).min(min, { error }).max(max, { error });
 }
 
+/** One of a few numbers. */
+function oneOf<const T extends readonly number[]>(...values: T) {
+  const error = `must be ${values.slice(0, -1).join(", ")} or ${values.at(-1)}`;
+  return z.coerce.number({ error }).pipe(z.literal<T>(values, { error }));
+}
+
 /** What loading a model depends on, for every command that runs one. */
 const modelOptionsSchema = z.object({
   model: z.string().min(1, { error: "must not be empty" }).default("tiny-llama"),
@@ -27,6 +33,10 @@ const modelOptionsSchema = z.object({
   r: integer(1, 65536).optional(),
   k: integer(1, 2 ** 31 - 1).optional(),
   local: integer(0, 2 ** 31 - 1).optional(),
+  /** Dense attention while fewer positions are visible. */
+  minContext: integer(0, 2 ** 31 - 1).optional(),
+  /** Kept of each bucket in SparQ's top-k; 0: it is exact. */
+  topKBuckets: oneOf(0, 1, 2, 4).optional(),
 });
 
 const logLevels = ["trace", "debug", "info", "warn", "error", "silent"] as const;

@@ -75,9 +75,16 @@ export async function loadServing(options: ModelOptions, log: Logger): Promise<S
 }
 
 /** The model's defaults with what the flags say. */
-function attentionOf(config: ModelConfig, { attention, r, k, local }: ModelOptions): AttentionSettings {
+function attentionOf(
+  config: ModelConfig,
+  { attention, r, k, local, minContext, topKBuckets }: ModelOptions,
+): AttentionSettings {
   try {
-    return overrideAttention(defaultAttention(config), { mode: attention, r, k, local }, config.headDim);
+    return overrideAttention(
+      defaultAttention(config),
+      { mode: attention, r, k, local, min_context: minContext, top_k_buckets: topKBuckets },
+      config.headDim,
+    );
   } catch (error) {
     if (!(error instanceof AttentionOverrideError)) throw error;
     const given = { r, k, local }[error.field as "r" | "k" | "local"];

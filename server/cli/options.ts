@@ -26,9 +26,23 @@ export function addModelOptions(command: Command): Command {
   addOption(command, "--threads <n>", "threads to compute with (default: what this container may use)");
   addOption(command, "--kv-cache-mb <n>", "size of the KV cache (default: a quarter of the free memory, 8192 at most)");
   addOption(command, "--kv-dtype <type>", "how keys and values are kept: f32, f16, bf16, int8 or fp8 (default: f16)");
-  addOption(command, "--scan-dtype <type>", "how the keys that SparQ scans are kept: f32, f16, bf16 or int8 (default: int8)");
+  addOption(
+    command,
+    "--scan-dtype <type>",
+    "how the keys that SparQ scans are kept: f32, f16, bf16 or int8 (default: int8)",
+  );
   addOption(command, "--max-context <n>", "longest sequence in tokens (default: what the model and the cache allow)");
   addOption(command, "--r <n>", "SparQ: query components in the score pass (default: a quarter of the head size)");
   addOption(command, "--k <n>", "SparQ: positions attended exactly (default: 256)");
-  return addOption(command, "--local <n>", "SparQ: most recent positions always kept (default: a quarter of k)");
+  addOption(command, "--local <n>", "SparQ: most recent positions always kept (default: a quarter of k)");
+  addOption(
+    command,
+    "--min-context <n>",
+    "SparQ: attend densely up to so many positions (default: 1024, or 0 when --r, --k or --attention sparq is given)",
+  );
+  return addOption(
+    command,
+    "--top-k-buckets <n>",
+    "SparQ: approximate top-k by the 1, 2 or 4 best of each bucket (default: 0, exact)",
+  );
 }

@@ -29,6 +29,13 @@ export const sparqSchema = z
       .enum(["softmax", "logits"])
       .nullish()
       .openapi({ description: "What is summed over a group of query heads before the top-k" }),
+    min_context: integer.min(0).nullish().openapi({
+      description: "Attend densely while fewer positions are visible; default 0 when mode, r or k asks for SparQ",
+    }),
+    top_k_buckets: z
+      .union([z.literal(0), z.literal(1), z.literal(2), z.literal(4)], { error: "must be 0, 1, 2 or 4" })
+      .nullish()
+      .openapi({ description: "Kept of each interleaved bucket in an approximate top-k; 0 = exact" }),
   })
   .openapi("SparqSettings");
 

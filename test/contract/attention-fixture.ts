@@ -171,8 +171,17 @@ export class Bench<Store extends NativeKvStore = NativeKvStore> {
 }
 
 function packSettings({ settings, denseUntil = 0 }: SequenceOptions): number[] {
-  const { mode, r, k, local, meanValue, groupSum } = settings;
-  return [Number(mode === "sparq"), r, k, local, Number(meanValue), Number(groupSum === "logits"), denseUntil, 0];
+  const { mode, r, k, local, meanValue, groupSum, bucketTopK = 0 } = settings;
+  return [
+    Number(mode === "sparq"),
+    r,
+    k,
+    local,
+    Number(meanValue),
+    Number(groupSum === "logits"),
+    denseUntil,
+    bucketTopK,
+  ];
 }
 
 /**

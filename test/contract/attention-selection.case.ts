@@ -71,6 +71,23 @@ export function describeSelection<Store extends NativeKvStore>(implementation: A
       fc.assert(property, { seed: 7, numRuns: 60 });
     });
 
+    test.each([1, 2, 4] as const)("of each of 16 buckets keeps %i at most, and of those the best", (bucketTopK) => {
+      const settings = sparq(64, 10, 2, { meanValue: false, bucketTopK });
+      const score = (j: number) => query.reduce((sum, q, c) => sum + q * keys[j]![c]!, 0);
+      const best = (among: number[], count: number) => among.sort((a, b) => score(b) - score(a)).slice(0, count);
+      const older = [...keys.keys()].slice(0, 58);
+      const buckets = Array.from({ length: 16 }, (_, b) => older.filter((j) => j % 16 === b));
+      // Four of each are as many as there are: that is the exact choice.
+      const expected = best(
+        buckets.flatMap((bucket) => best(bucket, bucketTopK)),
+        8,
+      );
+      const [weights] = weightsOf([query], keys, settings);
+      expect(kept(weights!)).toEqual([...expected, 58, 59].sort((a, b) => a - b));
+      const exactly = best([...older], 8);
+      if (bucketTopK !== 2) expect(exactly.every((j) => expected.includes(j))).toBe(bucketTopK === 4);
+    });
+
     test("takes the lower positions of equal scores", () => {
       // Scores 1, 0, -1 by thirds: the edge of the top 30 falls among the zeros.
       const tied = keys.map((_, j) => [[1, 0, -1][j % 3]!]);

@@ -109,6 +109,12 @@ export function describeValues<Store extends NativeKvStore>(implementation: Atte
       expectClose(replayed, expected);
     });
 
+    test.each([1, 2, 4] as const)("with a top-k of %i from each bucket", (bucketTopK) => {
+      const settings = sparq(16, 20, 4, { bucketTopK });
+      checkValues(layerOf(4, 2, 64), 150, 100, settings);
+      checkValues(layerOf(2, 2, 64, { window: 90 }), 150, 100, settings);
+    });
+
     test("of any shape", () => {
       const shape = fc.record({
         headDim: fc.constantFrom(2, 8, 20, 32, 64),

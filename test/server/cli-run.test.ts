@@ -15,14 +15,14 @@ it("generates text, the same for the same seed", async () => {
 it("generates JSON with usage, speed and traffic", async () => {
   const long = Array.from({ length: 10 }, () => prompt).join(". ");
   const args = ["generate", ...small, "--prompt", long, "--max-tokens", "8", "--json"];
-  const sparq = JSON.parse((await runCli([...args, "--r", "8", "--k", "16"])).out);
+  const sparq = JSON.parse((await runCli([...args, "--r", "8", "--k", "16", "--top-k-buckets", "2"])).out);
   const dense = JSON.parse((await runCli([...args, "--dense"])).out);
   expect(sparq).toMatchObject({
     model: "tiny-llama",
     text: expect.any(String),
     usage: { prompt_tokens: dense.usage.prompt_tokens },
     tokens_per_second: expect.any(Number),
-    attention: { mode: "sparq", r: 8, k: 16, local: 4 },
+    attention: { mode: "sparq", r: 8, k: 16, local: 4, bucketTopK: 2 },
   });
   expect(["stop", "length"]).toContain(sparq.finish_reason);
   expect(dense).toMatchObject({ attention: { mode: "dense" }, traffic: { scoreBytes: 0, gatherBytes: 0 } });

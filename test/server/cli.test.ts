@@ -37,11 +37,13 @@ describe("what makes no sense", () => {
     [["serve", "--threads", "0"], /--threads/],
     [["serve", "--kv-cache-mb", "1.5"], /--kv-cache-mb/],
     [["serve", "--attention", "full"], /--attention .*dense or sparq, not 'full'/],
+    [["serve", "--top-k-buckets", "3"], /--top-k-buckets \(or SPARQ_TOP_K_BUCKETS\) must be 0, 1, 2 or 4, not '3'/],
     [["serve", "--log-level", "loud"], /--log-level/],
     [["generate"], /required option '--prompt <text>'/],
     [["generate", "--prompt", "a", "--temperature", "-1"], /--temperature .*at least 0, not '-1'/],
     [["generate", "--prompt", "a", "--max-tokens", "many"], /--max-tokens/],
     [["generate", "--prompt", "a", "--dense", "--r", "4"], /--dense does not go with --r/],
+    [["generate", "--prompt", "a", "--dense", "--top-k-buckets", "2"], /--dense does not go with --top-k-buckets/],
     [["inspect"], /missing required argument 'model'/],
     [["pull"], /missing required argument 'name'/],
   ])("%j ends with code 2", async (args, message) => {

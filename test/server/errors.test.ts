@@ -77,6 +77,11 @@ describe("completions", () => {
     ["r over the head", { prompt: "a", sparq: { r: 64 } }, { param: "sparq.r", message: /64.*32/ }],
     ["local over k", { prompt: "a", sparq: { k: 8, local: 9 } }, { param: "sparq.local" }],
     ["another mode", { prompt: "a", sparq: { mode: "fast" } }, { param: "sparq.mode" }],
+    [
+      "three of a bucket",
+      { prompt: "a", sparq: { top_k_buckets: 3 } },
+      { param: "sparq.top_k_buckets", message: /0, 1, 2 or 4/ },
+    ],
   ])("%s", async (_, body, { message, ...expected }: { message?: RegExp }) => {
     const answer = post("/v1/completions", body);
     await expectFault(answer, { status: 400, ...expected });

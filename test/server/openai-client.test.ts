@@ -182,14 +182,19 @@ describe("the openai client", () => {
       stop: "\n",
       seed: 7,
       // Extensions.
-      ...{ top_k: 5, ignore_eos: true, sparq: { k: 20, r: 4, mean_value: true, group_sum: "logits" }, unknown: 1 },
+      ...{
+        top_k: 5,
+        ignore_eos: true,
+        sparq: { k: 20, r: 4, mean_value: true, group_sum: "logits", top_k_buckets: 2 },
+        unknown: 1,
+      },
     });
     expect(engine.requests[0]).toMatchObject({
       promptIds: testTokenizer.applyChatTemplate([{ role: "system", content: "Be brief." }, ...hello], {
         addGenerationPrompt: true,
       }),
       sampling: { maxTokens: 2, temperature: 0.5, topP: 0.9, topK: 5, stop: ["\n"], seed: 7, ignoreEos: true },
-      attention: { mode: "sparq", r: 4, k: 20, local: 5, meanValue: true, groupSum: "logits" },
+      attention: { mode: "sparq", r: 4, k: 20, local: 5, meanValue: true, groupSum: "logits", bucketTopK: 2 },
     });
   });
 
