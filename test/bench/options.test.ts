@@ -1,7 +1,7 @@
 import { InvalidArgumentError } from "commander";
 import { describe, expect, it } from "vitest";
 import { count, counts, toFlags } from "../../bench/options.ts";
-import { median, quantile } from "../../bench/statistics.ts";
+import { mean, median, quantile, standardError } from "../../bench/statistics.ts";
 
 describe("numbers of the command line", () => {
   it("takes whole numbers in range", () => {
@@ -37,7 +37,15 @@ describe("statistics", () => {
     expect(values).toEqual([3, 1, 2]);
   });
 
-  it("has no median of nothing", () => {
+  it("knows how sure a mean is", () => {
+    expect(mean([1, 2, 6])).toBe(3);
+    // Deviations -2, -1, 3: a sample variance of 7.
+    expect(standardError([1, 2, 6])).toBeCloseTo(Math.sqrt(7 / 3), 12);
+    expect(standardError([5])).toBeNaN();
+  });
+
+  it("has no median and no mean of nothing", () => {
     expect(() => median([])).toThrow(RangeError);
+    expect(() => mean([])).toThrow(RangeError);
   });
 });

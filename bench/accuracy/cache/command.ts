@@ -29,6 +29,8 @@ export function addCache(bench: Command, io: CliIo, exit: (code: number) => void
     );
   const model = new Option("--model <name|path>", `a built-in or pulled model, or a file (default: ${MODEL})`);
   const threads = new Option("--threads <n>", "threads to compute with (default: what this container may use)");
+  const context = new Option("--context <n>", "tokens of a passage");
+  const rows = new Option("--rows <n>", "its last positions, which are decoded and compared");
   cache
     .addOption(model.env(variableOf("model")))
     .addOption(threads.argParser(count(1, 1024)).env(variableOf("threads")))
@@ -37,8 +39,8 @@ export function addCache(bench: Command, io: CliIo, exit: (code: number) => void
       file,
     ])
     .option("--windows <n>", "passages of each text, evenly spread over it", count(1, 10_000), 4)
-    .option("--context <n>", "tokens of a passage", count(2, MAX_CONTEXT), 2048)
-    .option("--rows <n>", "its last positions, which are decoded and compared", count(1, 4096), 128)
+    .addOption(context.argParser(count(2, MAX_CONTEXT)).env(variableOf("context")).default(2048))
+    .addOption(rows.argParser(count(1, 4096)).env(variableOf("rows")).default(128))
     .addOption(new Option("--groups <list>", `of ${groups.join(", ")}`).argParser(groupList).default(groups, "all"))
     .option("--json <file>", "write the results there too")
     .action(async (options: Omit<CacheOptions, "model"> & { model?: string }) => {

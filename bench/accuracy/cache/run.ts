@@ -28,22 +28,15 @@ export async function runCache(options: CacheOptions, io: CliIo): Promise<number
     for (const { layout } of [...references, ...variants]) {
       if (!sessions.has(keyOf(layout))) sessions.set(keyOf(layout), await Replay.open(model, layout, options));
     }
+    const { threads } = sessions.get(keyOf(references[0].layout))!.session;
     for (const [i, window] of windows.entries()) {
       await measure(window, { options, model, sessions, tallies, io });
+      const report = reportOf(options, i + 1, threads, tallies);
+      // After each window, since all of them take minutes.
+      if (options.json) writeFileSync(options.json, `${JSON.stringify(report, null, 2)}\n`);
       io.err(`${i + 1} of ${windows.length} windows\n`);
+      if (i + 1 === windows.length) io.out(formatReport(report));
     }
-    const threads = sessions.get(keyOf(references[0].layout))!.session.threads;
-    const report: CacheReport = {
-      machine: describeMachine(threads),
-      model: options.model,
-      texts: options.text.map((file) => ({ name: basename(file), sha256: sha256(readFileSync(file)) })),
-      windows: windows.length,
-      context: options.context,
-      rows: options.rows,
-      results: tallies.map((tally) => tally.result(tallies[0]!)),
-    };
-    io.out(formatReport(report));
-    if (options.json) writeFileSync(options.json, `${JSON.stringify(report, null, 2)}\n`);
     return 0;
   } catch (error) {
     if (!io.stop.aborted) throw error;
@@ -53,6 +46,18 @@ export async function runCache(options: CacheOptions, io: CliIo): Promise<number
   }
 }
 
+function reportOf(
+  options: CacheOptions,
+  windows: number,
+  threads: number,
+  tallies: readonly VariantTally[],
+): CacheReport {
+  const { model, context, rows, text } = options;
+  const texts = text.map((file) => ({ name: basename(file), sha256: sha256(readFileSync(file)) }));
+  const results = tallies.map((tally) => tally.result(tallies[0]!));
+  return { machine: describeMachine(threads), model, texts, windows, context, rows, results };
+}
+
 function checkSizes({ context, rows }: CacheOptions, { config }: PreparedModel): void {
   if (context > config.maxPositions) {
     throw new OptionError("context", context, `is over the model's ${config.maxPositions} positions`);
@@ -60,12 +65,14 @@ function checkSizes({ context, rows }: CacheOptions, { config }: PreparedModel):
   if (rows >= context) throw new OptionError("rows", rows, `must be below the context, which is ${context}`);
 }
 
+/** The first windows of all texts, then the second ones, ... */
 function readWindows({ text, windows, context }: CacheOptions, model: PreparedModel): Window[] {
   const tokenizer = createTokenizer(model.tokenizer, model.config);
-  return text.flatMap((file) => {
+  const ofTexts = text.map((file) => {
     const tokens = tokenizer.encode(readFileSync(file, "utf8"), { addSpecialTokens: false });
     return windowsOf(basename(file), tokens, windows, context);
   });
+  return Array.from({ length: windows }, (_, i) => ofTexts.map((own) => own[i]!)).flat();
 }
 
 interface Measuring {
