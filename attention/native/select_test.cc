@@ -58,15 +58,16 @@ double binomialCdf(int most, int n, double p) {
 }
 
 // Of bucketed top-k over many values in random order, arXiv 2412.04358: the j-th largest is found if fewer than
-// `perBucket` of the j larger ones are in its bucket.
-double expectedRecall(int k, int perBucket, int buckets) {
+// `perBucket` of the j larger ones are in its bucket, each by the given chance.
+double expectedRecall(int k, int perBucket, double chance) {
   double found = perBucket;
-  for (int j = perBucket; j < k; j++) found += binomialCdf(perBucket - 1, j, 1.0 / buckets);
+  for (int j = perBucket; j < k; j++) found += binomialCdf(perBucket - 1, j, chance);
   return found / k;
 }
 
-// The mean recall of many trials is within four standard errors of the formula's; one of 15 checks would fail by chance
-// in a thousand seeds, and the seed is fixed. With n values the chance to share a bucket is less by b / n, 0.8 % at most here.
+// The mean recall of many trials is within four standard errors of the formula's: one of 15 checks would fail by chance
+// for one seed in a thousand, and the seed is fixed. The paper's chance is 1 / b; of n values a little less are in the same
+// bucket. `stated` is the paper's value, 0 where it has none.
 bool hasExpectedRecall(int k, int perBucket, double stated) {
   constexpr int kValues = 65536, kTrials = 64;
   const int buckets = ((k + perBucket - 1) / perBucket + 15) / 16 * 16;
@@ -94,8 +95,8 @@ bool hasExpectedRecall(int k, int perBucket, double stated) {
     }
   }
   const double mean = sum / kTrials, error = std::sqrt((squares / kTrials - mean * mean) / (kTrials - 1));
-  const double expected = expectedRecall(k, perBucket, buckets);
-  const bool asStated = stated == 0 || std::fabs(expected - stated) < 0.0006;
+  const double expected = expectedRecall(k, perBucket, (static_cast<double>(kValues) / buckets - 1) / (kValues - 1));
+  const bool asStated = stated == 0 || std::fabs(expectedRecall(k, perBucket, 1.0 / buckets) - stated) < 0.0006;
   if (std::fabs(mean - expected) < 4 * error && asStated) return true;
   std::printf("FAILED: select_test recall, k %d, %d per bucket of %d: %.4f +- %.4f, expected %.4f (stated %.3f)\n", k, perBucket, buckets,
               mean, error, expected, stated);
