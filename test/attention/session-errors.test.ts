@@ -24,7 +24,7 @@ const graphPath = graphs.write("tiny.onnx", decoderModel(decoder));
 const blocks = 8;
 
 function open(options: Partial<Parameters<typeof openSession>[0]> = {}): Promise<Session> {
-  return openSession({ graphPath, config: tinyShape, blocks, threads: 1, ...options });
+  return openSession({ graphPath, config: tinyShape, blocks, blockSize: 64, threads: 1, ...options });
 }
 
 describe("loading", () => {
@@ -297,7 +297,11 @@ describe("a step's input", () => {
     ["an odd meanValue", { settings: settings(4, 7) }, "settings of sequence 1: meanValue is 7, must be 0 to 1"],
     ["an odd sumLogits", { settings: settings(5, -7) }, "settings of sequence 1: sumLogits is -7, must be 0 to 1"],
     ["a negative denseUntil", { settings: settings(6, -2) }, "settings of sequence 1: denseUntil is -2"],
-    ["a top-k of no kind", { settings: settings(7, 3) }, "settings of sequence 1: bucketTopK is 3, must be 0, 1, 2 or 4"],
+    [
+      "a top-k of no kind",
+      { settings: settings(7, 3) },
+      "settings of sequence 1: bucketTopK is 3, must be 0, 1, 2 or 4",
+    ],
     ["a logit row past the step", { logitRows: ints(0, 72) }, "logitRows[1] is 72, the step has 72 rows"],
     ["a negative logit row", { logitRows: ints(-1) }, "logitRows[0] is -1, the step has 72 rows"],
     ["logit rows that repeat", { logitRows: ints(4, 4) }, "logitRows[1] is 4 after 4, must ascend"],

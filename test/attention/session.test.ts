@@ -24,6 +24,7 @@ function open(options: { threads?: number; path?: string } = {}): Promise<Sessio
     graphPath: options.path ?? graphPath,
     config: tinyShape,
     blocks: 16,
+    blockSize: 64,
     threads: options.threads ?? 2,
   });
 }
@@ -183,7 +184,7 @@ describe("a session on a small graph", () => {
     const node = model.graph!.node.find(({ opType }) => opType === "PagedAttention")!;
     node.input = node.input.slice(0, 3);
     const path = graphs.write("window.onnx", model);
-    const session = await openSession({ graphPath: path, config: shape, blocks: 4, threads: 1 });
+    const session = await openSession({ graphPath: path, config: shape, blocks: 4, blockSize: 64, threads: 1 });
     const reference = new ReferenceDecoder(windowed, 4);
     const run = {
       tokenIds: tokens.slice(0, 120),

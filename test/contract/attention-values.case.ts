@@ -32,8 +32,15 @@ export function describeValues<Store extends NativeKvStore>(implementation: Atte
   const bench = (layer: Layer, count = 7) => new Bench(implementation, layer, count);
 
   /** Prefills `prompt` positions, decodes the rest, and compares all of them with the reference. */
-  function checkValues(layer: Layer, length: number, prompt: number, settings: AttentionSettings, seed = 1) {
-    const options = { rows: projections(layer, length, normal(seed)), blockTable: blocks(7), settings };
+  function checkValues(
+    layer: Layer,
+    length: number,
+    prompt: number,
+    settings: AttentionSettings,
+    seed = 1,
+    denseUntil = 0,
+  ) {
+    const options = { rows: projections(layer, length, normal(seed)), blockTable: blocks(7), settings, denseUntil };
     const key = JSON.stringify([layer, length, prompt, settings, seed]);
     expectClose(bench(layer).run(options, prompt), reference(layer, options, prompt, key));
   }
@@ -43,6 +50,8 @@ export function describeValues<Store extends NativeKvStore>(implementation: Atte
       test.each([1, 3, 4, 8])("a group of %i", (group) => {
         const layer = layerOf(group, 1, headDim);
         checkValues(layer, 136, 130, dense, headDim + group);
+        // Rows of a prompt have kernels of their own.
+        checkValues(layer, 136, 130, dense, headDim + group, 130);
         const rule = group === 3 ? "logits" : "softmax";
         checkValues(
           layer,
