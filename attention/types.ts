@@ -40,6 +40,11 @@ export interface AttentionSettings {
    * buckets (arXiv 2412.04358).
    */
   readonly bucketTopK?: 0 | 1 | 2 | 4;
+  /**
+   * The engine attends densely while fewer positions than this are visible, since SparQ is no faster there; 0 when left out.
+   * The kernels know nothing of it.
+   */
+  readonly minContext?: number;
 }
 
 /** Bytes that a step's attention must read from the KV cache, over all layers and heads. */
@@ -247,7 +252,7 @@ export interface NativeKernelBench {
 
 /** Everything that the addon exports. */
 export interface NativeAddon {
-  /** Kernel paths this CPU can run, fastest first: "avx512vnni", "avx512", "avx2", "neon", "scalar". */
+  /** Kernel paths this CPU can run, fastest first: "avx512vnni", "avx512", "avx2", "neondot", "neon", "scalar". */
   availablePaths(): string[];
   /** The path that sessions use: the fastest, or what SPARQ_ISA names. */
   defaultPath(): string;

@@ -19,6 +19,9 @@ const Kernels& kernelsOf(Path path) {
     case Path::Avx2: return avx2Kernels;
     case Path::Avx512: return avx512Kernels;
     case Path::Avx512Vnni: return avx512VnniKernels;
+#elif defined(__aarch64__)
+    case Path::Neon: return neonKernels;
+    case Path::NeonDot: return neonDotKernels;
 #endif
     case Path::Scalar: return scalarKernels;
     default: throw std::invalid_argument(std::string("attention path not built: ") + pathName(path));

@@ -14,10 +14,11 @@
 
 namespace sparq {
 
-enum class Path : int32_t { Scalar = 0, Avx2 = 1, Avx512 = 2, Neon = 3, Avx512Vnni = 4 };
+enum class Path : int32_t { Scalar = 0, Avx2 = 1, Avx512 = 2, Neon = 3, Avx512Vnni = 4, NeonDot = 5 };
 
-// Avx512 is F, BW, DQ and VL; Avx512Vnni has the int8 dot products besides.
+// Avx512 is F, BW, DQ and VL; Avx512Vnni and NeonDot have the int8 dot products besides.
 inline bool hasAvx2(Path path) { return path == Path::Avx2 || path == Path::Avx512 || path == Path::Avx512Vnni; }
+inline bool hasNeon(Path path) { return path == Path::Neon || path == Path::NeonDot; }
 
 const char* pathName(Path path);
 const char* dtypeName(DType type);

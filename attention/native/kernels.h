@@ -82,6 +82,9 @@ extern const Kernels scalarKernels;
 extern const Kernels avx2Kernels;
 extern const Kernels avx512Kernels;
 extern const Kernels avx512VnniKernels;
+#elif defined(__aarch64__)
+extern const Kernels neonKernels;
+extern const Kernels neonDotKernels;
 #endif
 
 // Memory of the calling thread, aligned to 64 bytes, at least `bytes` long; good until the thread's next call. Grows and

@@ -7,6 +7,9 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
 #endif
 
 namespace sparq {
@@ -18,6 +21,7 @@ const char* pathName(Path path) {
     case Path::Avx512: return "avx512";
     case Path::Avx512Vnni: return "avx512vnni";
     case Path::Neon: return "neon";
+    case Path::NeonDot: return "neondot";
   }
   return "unknown";
 }
@@ -54,6 +58,22 @@ Features detect() {
 }
 
 }  // namespace
+#elif defined(__aarch64__)
+namespace {
+
+// The int8 dot products, and what else the compiler may use in files that are made for Armv8.2.
+bool hasDotProducts() {
+#if defined(__ARM_FEATURE_DOTPROD)
+  return true;  // the whole build relies on them, as Apple's does
+#elif defined(__linux__)
+  constexpr unsigned long kNeeded = HWCAP_ASIMDDP | HWCAP_ASIMDRDM | HWCAP_ATOMICS;
+  return (getauxval(AT_HWCAP) & kNeeded) == kNeeded;
+#else
+  return false;
+#endif
+}
+
+}  // namespace
 #endif
 
 std::vector<Path> availablePaths() {
@@ -63,6 +83,10 @@ std::vector<Path> availablePaths() {
   if (features.vnni) paths.push_back(Path::Avx512Vnni);
   if (features.avx512) paths.push_back(Path::Avx512);
   if (features.avx2) paths.push_back(Path::Avx2);
+#elif defined(__aarch64__)
+  static const bool dotProducts = hasDotProducts();
+  if (dotProducts) paths.push_back(Path::NeonDot);
+  paths.push_back(Path::Neon);
 #endif
   paths.push_back(Path::Scalar);
   return paths;

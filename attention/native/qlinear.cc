@@ -97,6 +97,9 @@ LinearKernel kernelOf([[maybe_unused]] Path path) {
 #if defined(__x86_64__)
   if (path == Path::Avx512Vnni) return linearVnni;
   if (hasAvx2(path)) return linearAvx2;
+#elif defined(__aarch64__)
+  if (path == Path::NeonDot) return linearNeonDot;
+  if (path == Path::Neon) return linearNeon;
 #endif
   return linearScalar;
 }

@@ -41,6 +41,9 @@ void linearScalar(const LinearCall&, int64_t tileBegin, int64_t tileEnd, int64_t
 #if defined(__x86_64__)
 void linearAvx2(const LinearCall&, int64_t tileBegin, int64_t tileEnd, int64_t rowBegin, int64_t rowEnd);
 void linearVnni(const LinearCall&, int64_t tileBegin, int64_t tileEnd, int64_t rowBegin, int64_t rowEnd);
+#elif defined(__aarch64__)
+void linearNeon(const LinearCall&, int64_t tileBegin, int64_t tileEnd, int64_t rowBegin, int64_t rowEnd);
+void linearNeonDot(const LinearCall&, int64_t tileBegin, int64_t tileEnd, int64_t rowBegin, int64_t rowEnd);
 #endif
 
 }  // namespace sparq

@@ -23,6 +23,8 @@ const SamplingKernels& kernelsOf(Path path) {
 #if defined(__x86_64__)
   if (path == Path::Avx512 || path == Path::Avx512Vnni) return avx512Sampling;
   if (path == Path::Avx2) return avx2Sampling;
+#elif defined(__aarch64__)
+  if (hasNeon(path)) return neonSampling;
 #endif
   (void)path;
   return scalarSampling;

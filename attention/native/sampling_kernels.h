@@ -50,6 +50,8 @@ extern const SamplingKernels scalarSampling;
 #if defined(__x86_64__)
 extern const SamplingKernels avx2Sampling;
 extern const SamplingKernels avx512Sampling;
+#elif defined(__aarch64__)
+extern const SamplingKernels neonSampling;
 #endif
 
 }  // namespace sparq

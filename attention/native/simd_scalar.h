@@ -23,7 +23,7 @@ inline Vec load(const float* p) {
   return x;
 }
 inline void store(float* p, Vec x) { std::memcpy(p, &x, sizeof x); }
-// The first n lanes from memory, 0 <= n < kLanes, the others 0; memory past them is not touched.
+// The first n lanes from memory, 0 <= n <= kLanes, the others 0; memory past them is not touched.
 inline Vec loadFirst(const float* p, int n) {
   Vec x = zeros();
   for (int i = 0; i < n; i++) x[i] = p[i];
