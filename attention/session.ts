@@ -3,7 +3,15 @@ import { loadAddon, runtimeLibraryPath } from "./binding.ts";
 import { packStep } from "./pack.ts";
 import { sampledRow } from "./sampling.ts";
 import { defaultThreads } from "./threads.ts";
-import type { CacheDtype, NativeKvStore, NativeSession, SampledRow, ScanDtype, StepSequence, Traffic } from "./types.ts";
+import type {
+  CacheDtype,
+  NativeKvStore,
+  NativeSession,
+  SampledRow,
+  ScanDtype,
+  StepSequence,
+  Traffic,
+} from "./types.ts";
 
 /** Positions in a block of the store. */
 export const BLOCK_SIZE = 128;
@@ -59,7 +67,15 @@ export interface Session {
 
 /** Loads a graph and makes its store. Throws, naming the file, for a graph that is missing, foreign or made for another shape. */
 export async function openSession(options: OpenSessionOptions): Promise<Session> {
-  const { graphPath, config, blocks, blockSize = BLOCK_SIZE, dtype = "f32", scanDtype = "f32", spinning = true } = options;
+  const {
+    graphPath,
+    config,
+    blocks,
+    blockSize = BLOCK_SIZE,
+    dtype = "f32",
+    scanDtype = "f32",
+    spinning = true,
+  } = options;
   const { layers, kvHeads, headDim, vocabSize } = config;
   const threads = options.threads ?? defaultThreads();
   const libraryPath = options.libraryPath ?? runtimeLibraryPath();
