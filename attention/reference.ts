@@ -3,6 +3,7 @@
  * SparQ is Algorithm 1 of arXiv 2312.04985v6 with its appendix on grouped-query attention.
  */
 import type { Cell, ReferenceStore } from "./reference-store.ts";
+import { type Narrow, top, topOfBuckets } from "./reference-top.ts";
 import type { AttendInput, AttendOutput } from "./types.ts";
 
 type Vector = Float64Array;
@@ -102,40 +103,6 @@ function attendSparq(queries: Vector[], cells: Cell[], scale: number, settings: 
     const alpha = sum(i2.map((j) => scores[h]![j]!));
     return y.map((x, c) => alpha * x + (1 - alpha) * mean[c]!);
   });
-}
-
-type Narrow = (gap: number) => void;
-
-/** Indices of the `count` largest, ascending; the lower index first among equals. Reports the gap at the edge. */
-function top(x: number[], count: number, narrow: Narrow): number[] {
-  const order = [...x.keys()].sort((a, b) => x[b]! - x[a]! || a - b);
-  const [inside, outside] = [x[order[count - 1]!], x[order[count]!]];
-  if (inside !== undefined && outside !== undefined) {
-    narrow((inside - outside) / Math.max(Math.abs(x[order[0]!]!), Math.abs(x[order.at(-1)!]!), Number.MIN_VALUE));
-  }
-  return order.slice(0, count).sort((a, b) => a - b);
-}
-
-/**
- * As `top` of those that are among the `perBucket` largest of their bucket (arXiv 2412.04358); 0: of all. Index i is in
- * bucket i mod b, b = count / perBucket rounded up to a multiple of 16; exact where buckets would leave nothing out.
- */
-function topOfBuckets(x: number[], count: number, perBucket: number, narrow: Narrow): number[] {
-  const buckets = Math.ceil(Math.ceil(count / perBucket) / 16) * 16;
-  if (perBucket === 0 || count >= x.length || buckets * perBucket >= x.length) return top(x, count, narrow);
-  const topAmong = (among: number[], most: number, gapOf: Narrow) => {
-    const values = among.map((i) => x[i]!);
-    return top(values, most, gapOf).map((place) => among[place]!);
-  };
-  const gaps = new Map<number, number>();
-  const best = Array.from({ length: buckets }, (_, b) => {
-    const bucket = [...x.keys()].filter((i) => i % buckets === b);
-    return topAmong(bucket, perBucket, (gap) => gaps.set(b, gap));
-  }).flat();
-  const chosen = topAmong(best, count, narrow);
-  // Where a bucket ends matters if what it keeps is chosen to the last.
-  for (const [b, gap] of gaps) if (chosen.filter((i) => i % buckets === b).length === perBucket) narrow(gap);
-  return chosen;
 }
 
 /** Rotates pairs of the leading rotaryDim components by position * frequency; the angle is a float32, as in the models. */
