@@ -5,6 +5,7 @@ import { sampledRow } from "./sampling.ts";
 import { defaultThreads } from "./threads.ts";
 import type {
   CacheDtype,
+  KvStoreShape,
   NativeKvStore,
   NativeSession,
   SampledRow,
@@ -15,6 +16,18 @@ import type {
 
 /** Positions in a block of the store. */
 export const BLOCK_SIZE = 128;
+
+/** Bytes of one block of a store, in all layers and KV heads. The native side knows its layout: a store of one block is asked. */
+export function bytesPerBlock(
+  { layers, kvHeads, headDim }: Pick<KvStoreShape, "layers" | "kvHeads" | "headDim">,
+  { dtype, scanDtype }: Required<Pick<KvStoreShape, "dtype" | "scanDtype">>,
+): number {
+  const shape = { layers, kvHeads, headDim, blockSize: BLOCK_SIZE, blocks: 1, dtype, scanDtype };
+  const store = loadAddon().createKvStore(shape);
+  const bytes = store.bytesPerBlock;
+  store.close();
+  return bytes;
+}
 
 export interface OpenSessionOptions {
   /** A canonical graph, see PreparedModel.graphPath. */

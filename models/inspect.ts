@@ -1,6 +1,5 @@
-import { loadAddon } from "../attention/binding.ts";
 import { defaultCache } from "../attention/defaults.ts";
-import { BLOCK_SIZE } from "../attention/session.ts";
+import { BLOCK_SIZE, bytesPerBlock } from "../attention/session.ts";
 import { loadModel } from "./load.ts";
 import type { ImportReport, LoadModelOptions, ModelConfig, PreparedModel } from "./types.ts";
 
@@ -77,7 +76,7 @@ export function describeModel({ config, report, tokenizer, ...model }: PreparedM
     chatTemplate: tokenizer.chatTemplate !== undefined,
     weights: { kind: report.weights, bytes: report.weightBytes },
     cacheBytesPerToken: {
-      stored: storedBytes(config, defaultCache) / BLOCK_SIZE,
+      stored: bytesPerBlock(config, defaultCache) / BLOCK_SIZE,
       dense: config.layers * config.kvHeads * config.headDim * 2 * dtypeBytes[defaultCache.dtype],
     },
     graph: {
@@ -92,14 +91,6 @@ export function describeModel({ config, report, tokenizer, ...model }: PreparedM
     },
     files: report.files,
   };
-}
-
-/** Bytes of a block of the default cache: the native side knows its layout. */
-function storedBytes({ layers, kvHeads, headDim }: ModelConfig, dtypes: typeof defaultCache): number {
-  const store = loadAddon().createKvStore({ layers, kvHeads, headDim, blockSize: BLOCK_SIZE, blocks: 1, ...dtypes });
-  const { bytesPerBlock } = store;
-  store.close();
-  return bytesPerBlock;
 }
 
 /** The description as text for people, without a final newline. */

@@ -1,8 +1,7 @@
 import { basename, dirname, extname } from "node:path";
 import type { Logger } from "pino";
-import { loadAddon } from "../attention/binding.ts";
 import { defaultAttention } from "../attention/defaults.ts";
-import { BLOCK_SIZE, openSession } from "../attention/session.ts";
+import { BLOCK_SIZE, bytesPerBlock, openSession } from "../attention/session.ts";
 import type { AttentionSettings } from "../attention/types.ts";
 import { loadModel } from "../models/load.ts";
 import type { ModelConfig } from "../models/types.ts";
@@ -25,7 +24,7 @@ export async function loadServing(options: ModelOptions, log: Logger): Promise<S
   const attention = attentionOf(config, options);
   const tokenizer = createTokenizer(model.tokenizer, config);
   const { blocks, contextLength } = sizeCache({
-    bytesPerBlock: bytesPerBlock(config, options),
+    bytesPerBlock: bytesPerBlock(config, { dtype: options.kvDtype, scanDtype: options.scanDtype }),
     blockSize: BLOCK_SIZE,
     contextLimit: Math.min(config.maxPositions, options.maxContext ?? config.maxPositions),
     maxRunning: options.maxRunning,
@@ -97,15 +96,6 @@ function rootOf(source: string): string {
   if (extname(source) !== ".onnx") return source;
   const folder = dirname(source);
   return basename(folder) === "onnx" ? dirname(folder) : folder;
-}
-
-/** The native side knows its layout: ask a store of one block. */
-function bytesPerBlock({ layers, kvHeads, headDim }: ModelConfig, { kvDtype: dtype, scanDtype }: ModelOptions): number {
-  const shape = { layers, kvHeads, headDim, blockSize: BLOCK_SIZE, blocks: 1, dtype, scanDtype };
-  const store = loadAddon().createKvStore(shape);
-  const bytes = store.bytesPerBlock;
-  store.close();
-  return bytes;
 }
 
 /** A line for each thing that the import begins; a prepared model has none. */

@@ -1,6 +1,6 @@
 import { setImmediate } from "node:timers/promises";
 import { packSettings } from "../../attention/pack.ts";
-import { BLOCK_SIZE } from "../../attention/session.ts";
+import { BLOCK_SIZE, bytesPerBlock } from "../../attention/session.ts";
 import type { NativeAddon, NativeKernelBench } from "../../attention/types.ts";
 import { type Cell, type Family, type Kernel, type StoreCase, shapes } from "./cases.ts";
 import { layersOf } from "./layers.ts";
@@ -53,7 +53,7 @@ export function readGBps({ addon, threads }: Pick<Conditions, "addon" | "threads
  */
 export async function measureFamily(cell: Cell, family: Family, conditions: Conditions): Promise<Timed[]> {
   const { rounds, cacheBytes, stop, warn } = conditions;
-  const perLayer = family.map((store) => bytesPerLayer(cell, store, conditions));
+  const perLayer = family.map((store) => bytesPerLayer(cell, store));
   const { counts: layers, wanted } = layersOf(perLayer, cacheBytes, process.availableMemory());
   if (wanted) warn(`the memory is short: layers ${layers.join(", ")} instead of ${wanted.join(", ")}`);
   const benches: NativeKernelBench[] = [];
@@ -85,24 +85,9 @@ async function pass(stop: AbortSignal): Promise<void> {
   stop.throwIfAborted();
 }
 
-function bytesPerLayer(
-  { shape, context, batch }: Cell,
-  { dtype, scanDtype }: StoreCase,
-  { addon }: Conditions,
-): number {
-  const { kvHeads, headDim } = shapes[shape];
-  const store = addon.createKvStore({
-    layers: 1,
-    kvHeads,
-    headDim,
-    blockSize: BLOCK_SIZE,
-    blocks: 1,
-    dtype,
-    scanDtype,
-  });
-  const { bytesPerBlock } = store;
-  store.close();
-  return batch * Math.ceil(context / BLOCK_SIZE) * bytesPerBlock;
+function bytesPerLayer({ shape, context, batch }: Cell, dtypes: StoreCase): number {
+  const layer = { layers: 1, kvHeads: shapes[shape].kvHeads, headDim: shapes[shape].headDim };
+  return batch * Math.ceil(context / BLOCK_SIZE) * bytesPerBlock(layer, dtypes);
 }
 
 function openBench(

@@ -51,9 +51,7 @@ export class Sequence {
     const rows = Math.min(this.pending, most);
     // The row at position p sees p + 1 positions. Rows of the prompt are dense whatever the mode.
     const sparseFrom = Math.max((attention.minContext ?? 0) - 1, promptLength);
-    if (attention.mode === "dense" || computed >= sparseFrom) return { rows, attention };
-    const dense = { ...attention, mode: "dense" as const };
-    if (sparseFrom === promptLength) return { rows, attention };
-    return { rows: Math.min(rows, sparseFrom - computed), attention: dense };
+    if (attention.mode === "dense" || sparseFrom === promptLength || computed >= sparseFrom) return { rows, attention };
+    return { rows: Math.min(rows, sparseFrom - computed), attention: { ...attention, mode: "dense" } };
   }
 }
