@@ -8,16 +8,21 @@ import type { ModelConfig } from "../models/types.ts";
 import { AttentionOverrideError, overrideAttention } from "./attention-settings.ts";
 import { type ModelOptions, OptionError } from "./config.ts";
 import { createEngine } from "./engine/engine.ts";
+import type { EngineObserver } from "./engine/observer.ts";
 import { defaultSchedulerSettings } from "./engine/scheduler.ts";
 import { sizeCache } from "./resources.ts";
 import type { Serving } from "./serving.ts";
 import { createTokenizer } from "./tokenizer.ts";
 
 /**
- * Loads a model and makes an engine for it. Throws ModelError for a model that cannot be used, OptionError for attention
+ * Loads a model and makes an engine for it, watched by `observers`. Throws ModelError for a model that cannot be used, OptionError for attention
  * settings that do not fit it, and Error for a cache that is too small.
  */
-export async function loadServing(options: ModelOptions, log: Logger): Promise<Serving> {
+export async function loadServing(
+  options: ModelOptions,
+  log: Logger,
+  observers: readonly EngineObserver[] = [],
+): Promise<Serving> {
   const started = performance.now();
   const model = await loadModel(options.model, { onProgress: progressTo(log) });
   const { config } = model;
@@ -46,6 +51,7 @@ export async function loadServing(options: ModelOptions, log: Logger): Promise<S
     tokenizer,
     cache: { blocks, blockSize: BLOCK_SIZE },
     maxPositions: contextLength,
+    observers,
     scheduler: { maxRunning, maxRows: Math.max(maxRunning, defaultSchedulerSettings.maxRows) },
   });
   log.info(

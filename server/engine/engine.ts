@@ -3,8 +3,9 @@ import type { SampledRow, StepSequence, Traffic } from "../../attention/types.ts
 import { CacheManager, type CacheOptions } from "../../kvcache/cache-manager.ts";
 import { checkInvariants } from "../../kvcache/invariants.ts";
 import type { ModelConfig } from "../../models/types.ts";
-import { engineErrors } from "./errors.ts";
+import { EngineError, engineErrors } from "./errors.ts";
 import { Generation, type TokenMeaning } from "./generation.ts";
+import { combineObservers, type EndReason, type EngineObserver, type ObservedStep, RequestReport } from "./observer.ts";
 import { defaultSchedulerSettings, type SampledToken, Scheduler, type SchedulerSettings } from "./scheduler.ts";
 import type {
   Engine,
@@ -27,6 +28,8 @@ export interface RunnerOutput {
   /** For each sequence, in order, what its rows were sampled to; empty for "none". */
   readonly sampled: readonly (readonly SampledRow[])[];
   readonly traffic: Traffic;
+  /** Wall time of the step's attention, where it is measured. */
+  readonly attentionSeconds?: number;
 }
 
 export interface EngineOptions {
@@ -40,6 +43,10 @@ export interface EngineOptions {
   readonly maxPositions?: number;
   /** Check the cache's bookkeeping after every step and fail loudly; for tests and for debugging. */
   readonly checked?: boolean;
+  /** Are told what happens, for metrics. */
+  readonly observers?: readonly EngineObserver[];
+  /** Seconds that never go back; default: the process's own. */
+  readonly now?: () => number;
 }
 
 /** An engine over one model. It owns the runner and closes it. Throws RangeError for settings that do not fit. */
@@ -51,6 +58,8 @@ class StepEngine implements Engine {
   private readonly options: EngineOptions;
   private readonly limit: number;
   private readonly meaning: TokenMeaning;
+  private readonly observer: EngineObserver;
+  private readonly now: () => number;
   private cache!: CacheManager;
   private scheduler!: Scheduler;
   private readonly live = new Map<string, Generation>();
@@ -65,21 +74,23 @@ class StepEngine implements Engine {
     const { config, tokenizer } = options;
     this.options = options;
     this.limit = Math.min(config.maxPositions, options.maxPositions ?? config.maxPositions);
+    this.observer = combineObservers(options.observers ?? []);
+    this.now = options.now ?? (() => performance.now() / 1000);
     this.meaning = { tokenizer, eosTokenIds: new Set([...config.eosTokenIds, ...tokenizer.eosTokenIds]) };
     this.reset();
   }
 
   async *generate(request: GenerateRequest, signal?: AbortSignal): AsyncGenerator<TokenEvent, GenerationSummary, void> {
     signal?.throwIfAborted();
-    const generation = this.admit(request);
-    const onAbort = () => this.drop(generation, signal?.reason);
+    const generation = this.admitOrRefuse(request);
+    const onAbort = () => this.drop(generation, signal?.reason, "abort");
     signal?.addEventListener("abort", onAbort, { once: true });
     try {
       yield* generation.events.drain();
       return generation.summary;
     } finally {
       signal?.removeEventListener("abort", onAbort);
-      this.drop(generation, new Error("the consumer left"));
+      this.drop(generation, new Error("the consumer left"), "abort");
     }
   }
 
@@ -90,7 +101,7 @@ class StepEngine implements Engine {
 
   close(): Promise<void> {
     this.closing ??= (async () => {
-      for (const generation of [...this.live.values()]) this.drop(generation, engineErrors.closed());
+      for (const generation of [...this.live.values()]) this.drop(generation, engineErrors.closed(), "abort");
       await this.loop;
       this.options.runner.close();
     })();
@@ -119,10 +130,15 @@ class StepEngine implements Engine {
 
   /** The generations of a plan, in its order. */
   private join(plan: StepPlan): Generation[] {
-    for (const id of plan.preempted) this.live.get(id)!.preemptions += 1;
+    for (const id of plan.preempted) {
+      const generation = this.live.get(id)!;
+      generation.preemptions += 1;
+      generation.report.preempted();
+    }
     return plan.sequences.map(({ requestId }) => {
       const generation = this.live.get(requestId)!;
       generation.cachedPromptTokens = this.scheduler.get(requestId)!.cachedTokens;
+      generation.report.started();
       return generation;
     });
   }
@@ -133,14 +149,21 @@ class StepEngine implements Engine {
       const sequences = plan.sequences.map((sequence, i) => {
         return sequence.logits === "none" ? sequence : { ...sequence, sampling: [batch[i]!.sampling()] };
       });
-      const [output] = await Promise.all([this.options.runner.step(sequences), eventLoopTurn()]);
+      const [{ output, seconds }] = await Promise.all([this.runTimed(sequences), eventLoopTurn()]);
       this.steps += 1;
       this.traffic = add(this.traffic, output.traffic);
+      this.observer.step?.(describeStep(plan, output, seconds));
       return output.sampled;
     } catch (error) {
       for (const generation of batch) this.drop(generation, engineErrors.stepFailed(error));
       return null;
     }
+  }
+
+  private async runTimed(sequences: readonly StepSequence[]): Promise<{ output: RunnerOutput; seconds: number }> {
+    const started = this.now();
+    const output = await this.options.runner.step(sequences);
+    return { output, seconds: this.now() - started };
   }
 
   /** The next token of each sequence that was sampled. */
@@ -164,10 +187,20 @@ class StepEngine implements Engine {
     for (const { generation, event, finished } of outcomes) {
       if (!this.isLive(generation)) continue;
       this.generatedTokens += 1;
+      generation.report.token();
       generation.events.push(event);
       if (!finished) continue;
       this.live.delete(generation.id);
-      generation.events.end();
+      generation.end(event.finishReason!);
+    }
+  }
+
+  private admitOrRefuse(request: GenerateRequest): Generation {
+    try {
+      return this.admit(request);
+    } catch (error) {
+      if (error instanceof EngineError) this.observer.requestRefused?.(error.code);
+      throw error;
     }
   }
 
@@ -182,23 +215,29 @@ class StepEngine implements Engine {
     if (this.live.has(id)) throw engineErrors.duplicateId(id);
 
     const maxNewTokens = Math.min(sampling.maxTokens, this.limit - promptIds.length);
-    const generation = new Generation(request, maxNewTokens, this.meaning);
+    const generation = new Generation(request, maxNewTokens, this.meaning, this.reportOf(request, maxNewTokens));
+    if (maxNewTokens > 0) this.scheduler.add({ ...request, maxNewTokens });
+    generation.report.queued();
     if (maxNewTokens === 0) {
-      generation.events.end();
+      generation.end("length");
       return generation;
     }
-    this.scheduler.add({ ...request, maxNewTokens });
     this.live.set(id, generation);
     this.loop ??= this.run();
     return generation;
   }
 
+  private reportOf({ id, tenant, promptIds }: GenerateRequest, maxNewTokens: number): RequestReport {
+    const observed = { id, promptTokens: promptIds.length, maxNewTokens, ...(tenant === undefined ? {} : { tenant }) };
+    return new RequestReport(this.observer, observed, this.now);
+  }
+
   /** Ends a request before its time and frees its blocks; nothing if it has ended. */
-  private drop(generation: Generation, error: unknown): void {
+  private drop(generation: Generation, error: unknown, reason: EndReason = "error"): void {
     if (!this.isLive(generation)) return;
     this.live.delete(generation.id);
     this.scheduler.abort(generation.id);
-    generation.events.fail(error);
+    generation.fail(error, reason);
   }
 
   /** False once it was dropped, even if its id is in use again. */
@@ -220,6 +259,20 @@ class StepEngine implements Engine {
 interface Outcome extends SampledToken {
   readonly generation: Generation;
   readonly event: TokenEvent;
+}
+
+function describeStep({ sequences }: StepPlan, output: RunnerOutput, seconds: number): ObservedStep {
+  const rows = sequences.reduce((sum, { tokenIds }) => sum + tokenIds.length, 0);
+  const { traffic, attentionSeconds } = output;
+  const decodeRows = sequences.filter((s) => s.tokenIds.length === 1 && s.contextLength >= s.denseUntil).length;
+  return {
+    seconds,
+    sequences: sequences.length,
+    promptRows: rows - decodeRows,
+    decodeRows,
+    traffic,
+    ...(attentionSeconds === undefined ? {} : { attentionSeconds }),
+  };
 }
 
 function add(a: Traffic, b: Traffic): Traffic {

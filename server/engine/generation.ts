@@ -1,6 +1,7 @@
 import type { RowSampling, SampledRow } from "../../attention/types.ts";
 import { Detokenizer } from "./detokenizer.ts";
 import { EventQueue } from "./event-queue.ts";
+import type { EndReason, RequestReport } from "./observer.ts";
 import { RandomStream } from "./random.ts";
 import { RowSettings } from "./row-settings.ts";
 import { StopMatcher } from "./stop.ts";
@@ -17,6 +18,7 @@ export class Generation {
   readonly id: string;
   readonly request: GenerateRequest;
   readonly events = new EventQueue<TokenEvent>();
+  readonly report: RequestReport;
   /** Tokens until "length": maxTokens, cut at the context's end. */
   readonly maxNewTokens: number;
   completionTokens = 0;
@@ -28,11 +30,12 @@ export class Generation {
   private readonly stops: StopMatcher;
   private readonly endTokens: ReadonlySet<number>;
 
-  constructor(request: GenerateRequest, maxNewTokens: number, meaning: TokenMeaning) {
+  constructor(request: GenerateRequest, maxNewTokens: number, meaning: TokenMeaning, report: RequestReport) {
     const { sampling, promptIds } = request;
     this.id = request.id;
     this.request = request;
     this.maxNewTokens = maxNewTokens;
+    this.report = report;
     this.random = new RandomStream(sampling.seed);
     this.rows = new RowSettings(sampling, promptIds);
     this.detokenizer = new Detokenizer(meaning.tokenizer, { promptIds });
@@ -58,6 +61,18 @@ export class Generation {
     this.completionTokens += 1;
     const event = this.eventOf(tokenId);
     return this.request.sampling.logprobs === undefined ? event : { ...event, logprobs: { logprob, top } };
+  }
+
+  /** No more tokens: the consumer gets what is there, then the summary. Mutates; once. */
+  end(reason: FinishReason): void {
+    this.events.end();
+    this.report.finished(reason, this);
+  }
+
+  /** As end(), but then the consumer gets this error. Mutates; once. */
+  fail(error: unknown, reason: EndReason): void {
+    this.events.fail(error);
+    this.report.finished(reason, this);
   }
 
   private eventOf(tokenId: number): TokenEvent {

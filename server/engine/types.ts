@@ -37,6 +37,8 @@ export interface GenerateRequest {
   readonly promptIds: readonly number[];
   readonly sampling: SamplingParams;
   readonly attention: AttentionSettings;
+  /** Whom the request counts against: an API key, a user. */
+  readonly tenant?: string;
   /** Only requests of the same salt share cached prompts: it keeps tenants from timing each other's. */
   readonly cacheSalt?: string;
 }
