@@ -16,6 +16,8 @@ export interface CacheOptions {
 interface Table {
   readonly blocks: number[];
   readonly chain: PrefixChain;
+  /** Whether it may be served from the prefix cache; what it computes is shared all the same. */
+  readonly reuse: boolean;
   /** Leading blocks that were offered to the prefix cache. */
   offered: number;
 }
@@ -59,12 +61,12 @@ export class CacheManager {
   }
 
   /**
-   * Opens an empty table for a request. Mutates. `salt` separates requests that must not share. Throws Error if the id has
-   * a table.
+   * Opens an empty table for a request. Mutates. `salt` separates requests that must not share; without `reuse` the table
+   * gets no cached block, for a prompt that must be computed. Throws Error if the id has a table.
    */
-  open(id: string, promptIds: readonly number[], salt?: string): void {
+  open(id: string, promptIds: readonly number[], salt?: string, reuse = true): void {
     if (this.tables.has(id)) throw new Error(`request ${id} already has a block table`);
-    this.tables.set(id, { blocks: [], chain: new PrefixChain(promptIds, this.blockSize, salt), offered: 0 });
+    this.tables.set(id, { blocks: [], chain: new PrefixChain(promptIds, this.blockSize, salt), reuse, offered: 0 });
   }
 
   /** Gives back the table's blocks, last first so that a prefix outlives what follows it; the table stays open. Mutates. */
@@ -95,10 +97,10 @@ export class CacheManager {
    * `positions - 1`: its logits must be computed. Does not mutate.
    */
   longestCachedPrefix(id: string, positions: number, from = 0): number[] {
-    const { chain } = this.table(id);
+    const { chain, reuse } = this.table(id);
     const limit = Math.min(chain.length, Math.floor((positions - 1) / this.blockSize));
     const hits: number[] = [];
-    for (let i = from; this.prefixCaching && i < limit; i++) {
+    for (let i = from; this.prefixCaching && reuse && i < limit; i++) {
       const block = this.prefixes.find(chain.key(i));
       if (block === undefined) break;
       hits.push(block);

@@ -4,7 +4,7 @@ import { CacheManager, type CacheOptions } from "../../kvcache/cache-manager.ts"
 import { checkInvariants } from "../../kvcache/invariants.ts";
 import type { ModelConfig } from "../../models/types.ts";
 import { EngineError, engineErrors } from "./errors.ts";
-import { Generation, type TokenMeaning } from "./generation.ts";
+import { Generation, type Progress, type TokenMeaning } from "./generation.ts";
 import { combineObservers, type EndReason, type EngineObserver, type ObservedStep, RequestReport } from "./observer.ts";
 import { defaultSchedulerSettings, type SampledToken, Scheduler, type SchedulerSettings } from "./scheduler.ts";
 import type {
@@ -16,6 +16,9 @@ import type {
   TokenEvent,
   Tokenizer,
 } from "./types.ts";
+
+/** Logits of prompt rows that a step has at most: 32 MB. */
+const MOST_LOGITS = 2 ** 23;
 
 /** What runs a step: a model with its paged store. */
 export interface StepRunner {
@@ -115,7 +118,7 @@ class StepEngine implements Engine {
       for (let plan = this.scheduler.plan(); plan !== null; plan = this.scheduler.plan()) {
         const batch = this.join(plan);
         const sampled = await this.execute(plan, batch);
-        const outcomes = sampled === null ? [] : this.accept(batch, sampled);
+        const outcomes = sampled === null ? [] : this.accept(plan, batch, sampled);
         this.scheduler.commit(outcomes);
         this.emit(outcomes);
         if (this.options.checked) this.check();
@@ -147,7 +150,7 @@ class StepEngine implements Engine {
   private async execute(plan: StepPlan, batch: readonly Generation[]): Promise<RunnerOutput["sampled"] | null> {
     try {
       const sequences = plan.sequences.map((sequence, i) => {
-        return sequence.logits === "none" ? sequence : { ...sequence, sampling: [batch[i]!.sampling()] };
+        return sequence.logits === "none" ? sequence : { ...sequence, sampling: batch[i]!.sampling(sequence) };
       });
       const [{ output, seconds }] = await Promise.all([this.runTimed(sequences), eventLoopTurn()]);
       this.steps += 1;
@@ -166,16 +169,19 @@ class StepEngine implements Engine {
     return { output, seconds: this.now() - started };
   }
 
-  /** The next token of each sequence that was sampled. */
-  private accept(batch: readonly Generation[], sampled: RunnerOutput["sampled"]): Outcome[] {
+  /** The next token of each sequence that got one. */
+  private accept(plan: StepPlan, batch: readonly Generation[], sampled: RunnerOutput["sampled"]): Outcome[] {
+    if (sampled.length !== batch.length) {
+      throw new Error(`a step of ${batch.length} sequences brought results of ${sampled.length}`);
+    }
     const outcomes: Outcome[] = [];
     for (const [i, generation] of batch.entries()) {
-      const row = sampled[i]!.at(-1);
-      if (row === undefined || !this.isLive(generation)) continue;
+      if (!this.isLive(generation)) continue;
       try {
-        const event = generation.accept(row);
-        const { tokenId, finishReason } = event;
-        outcomes.push({ requestId: generation.id, tokenId, finished: finishReason !== null, generation, event });
+        const progress = generation.accept(plan.sequences[i]!, sampled[i]!);
+        if (progress === null) continue;
+        const { tokenId, event, end } = progress;
+        outcomes.push({ requestId: generation.id, tokenId, finished: end !== null, generation, event, end });
       } catch (error) {
         this.drop(generation, engineErrors.stepFailed(error));
       }
@@ -184,14 +190,16 @@ class StepEngine implements Engine {
   }
 
   private emit(outcomes: readonly Outcome[]): void {
-    for (const { generation, event, finished } of outcomes) {
+    for (const { generation, event, end } of outcomes) {
       if (!this.isLive(generation)) continue;
-      this.generatedTokens += 1;
-      generation.report.token();
-      generation.events.push(event);
-      if (!finished) continue;
+      if (event !== null) {
+        this.generatedTokens += 1;
+        generation.report.token();
+        generation.events.push(event);
+      }
+      if (end === null) continue;
       this.live.delete(generation.id);
-      generation.end(event.finishReason!);
+      generation.end(end);
     }
   }
 
@@ -209,16 +217,22 @@ class StepEngine implements Engine {
     const { id, promptIds, sampling } = request;
     const { vocabSize } = this.options.config;
     if (promptIds.length === 0) throw engineErrors.emptyPrompt();
-    if (promptIds.length + 1 > this.limit) throw engineErrors.contextOverflow(promptIds.length, this.limit);
+    const newTokens = sampling.maxTokens === 0 ? 0 : 1;
+    if (promptIds.length + newTokens > this.limit) {
+      throw engineErrors.contextOverflow(promptIds.length, this.limit, newTokens);
+    }
     const wrong = promptIds.findIndex((token) => !(Number.isInteger(token) && token >= 0 && token < vocabSize));
     if (wrong >= 0) throw engineErrors.tokenOutOfRange(promptIds[wrong]!, wrong, vocabSize);
     if (this.live.has(id)) throw engineErrors.duplicateId(id);
 
     const maxNewTokens = Math.min(sampling.maxTokens, this.limit - promptIds.length);
     const generation = new Generation(request, maxNewTokens, this.meaning, this.reportOf(request, maxNewTokens));
-    if (maxNewTokens > 0) this.scheduler.add({ ...request, maxNewTokens });
+    const scorePrompt = request.promptLogprobs !== undefined;
+    const runs = maxNewTokens > 0 || scorePrompt;
+    // A prompt that is only scored runs until the token that would be next, which nobody gets to see.
+    if (runs) this.scheduler.add({ ...request, maxNewTokens: Math.max(1, maxNewTokens), scorePrompt });
     generation.report.queued();
-    if (maxNewTokens === 0) {
+    if (!runs) {
       generation.end("length");
       return generation;
     }
@@ -247,7 +261,12 @@ class StepEngine implements Engine {
 
   private reset(): void {
     this.cache = new CacheManager(this.options.cache);
-    this.scheduler = new Scheduler(this.cache, { ...defaultSchedulerSettings, ...this.options.scheduler });
+    const maxScoredRows = Math.max(1, Math.floor(MOST_LOGITS / this.options.config.vocabSize));
+    this.scheduler = new Scheduler(this.cache, {
+      ...defaultSchedulerSettings,
+      maxScoredRows,
+      ...this.options.scheduler,
+    });
   }
 
   private check(): void {
@@ -256,9 +275,8 @@ class StepEngine implements Engine {
   }
 }
 
-interface Outcome extends SampledToken {
+interface Outcome extends SampledToken, Progress {
   readonly generation: Generation;
-  readonly event: TokenEvent;
 }
 
 function describeStep({ sequences }: StepPlan, output: RunnerOutput, seconds: number): ObservedStep {

@@ -29,10 +29,12 @@ export const engineErrors = {
       `prompt token ${index} is ${token}, outside the vocabulary of ${vocabSize} (0..${vocabSize - 1})`,
     ),
 
-  contextOverflow: (promptTokens: number, limit: number) =>
+  contextOverflow: (promptTokens: number, limit: number, newTokens: 0 | 1) =>
     new EngineError(
       "context_overflow",
-      `the prompt has ${promptTokens} tokens; the context is ${limit} tokens, of which at least 1 must be left to generate`,
+      `the prompt has ${promptTokens} tokens; the context is ${limit} tokens${
+        newTokens === 0 ? "" : ", of which at least 1 must be left to generate"
+      }`,
     ),
 
   cacheTooSmall: (needed: number, total: number, positions: number, blockSize: number) =>

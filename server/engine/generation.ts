@@ -1,7 +1,8 @@
-import type { RowSampling, SampledRow } from "../../attention/types.ts";
+import type { RowSampling, SampledRow, StepSequence } from "../../attention/types.ts";
 import { Detokenizer } from "./detokenizer.ts";
 import { EventQueue } from "./event-queue.ts";
 import type { EndReason, RequestReport } from "./observer.ts";
+import { PromptScores } from "./prompt-scores.ts";
 import { RandomStream } from "./random.ts";
 import { RowSettings } from "./row-settings.ts";
 import { StopMatcher } from "./stop.ts";
@@ -12,6 +13,18 @@ export interface TokenMeaning {
   readonly tokenizer: Tokenizer;
   readonly eosTokenIds: ReadonlySet<number>;
 }
+
+/** What a generation makes of a step that brought a token. */
+export interface Progress {
+  readonly tokenId: number;
+  /** Why no token follows, if none does. */
+  readonly end: FinishReason | null;
+  /** Null if no token was asked for, only the prompt's log-probabilities. */
+  readonly event: TokenEvent | null;
+}
+
+/** A step's share of a sequence, as far as it matters here. */
+type Rows = Pick<StepSequence, "tokenIds" | "contextLength" | "logits">;
 
 /** One request on its way: what has been generated, and its text. Knows nothing of blocks or steps. */
 export class Generation {
@@ -29,6 +42,8 @@ export class Generation {
   private readonly detokenizer: Detokenizer;
   private readonly stops: StopMatcher;
   private readonly endTokens: ReadonlySet<number>;
+  private readonly minTokens: number;
+  private readonly scores: PromptScores | null;
 
   constructor(request: GenerateRequest, maxNewTokens: number, meaning: TokenMeaning, report: RequestReport) {
     const { sampling, promptIds } = request;
@@ -37,11 +52,14 @@ export class Generation {
     this.maxNewTokens = maxNewTokens;
     this.report = report;
     this.random = new RandomStream(sampling.seed);
-    this.rows = new RowSettings(sampling, promptIds);
+    const endTokens = [...(sampling.ignoreEos ? [] : meaning.eosTokenIds), ...(sampling.stopTokenIds ?? [])];
+    this.rows = new RowSettings(sampling, promptIds, endTokens);
     this.detokenizer = new Detokenizer(meaning.tokenizer, { promptIds });
     this.stops = new StopMatcher(sampling.stop);
     const spelled = sampling.stop.flatMap((stop) => specialToken(stop, meaning.tokenizer));
-    this.endTokens = new Set([...(sampling.ignoreEos ? [] : meaning.eosTokenIds), ...spelled]);
+    this.endTokens = new Set([...endTokens, ...spelled]);
+    this.minTokens = sampling.minTokens ?? 0;
+    this.scores = request.promptLogprobs === undefined ? null : new PromptScores(promptIds, request.promptLogprobs);
   }
 
   get summary(): GenerationSummary {
@@ -49,17 +67,42 @@ export class Generation {
     return { promptTokens: request.promptIds.length, cachedPromptTokens, completionTokens, preemptions };
   }
 
-  /** How the next token is chosen. Does not mutate: the draw depends on the seed and the count. Good until accept(). */
-  sampling(): RowSampling {
-    return this.rows.next(this.random.uniform(this.completionTokens));
+  /**
+   * How the rows that have logits are read: those that foretell the prompt's own tokens, and the last one, if it gives the
+   * next token. Does not mutate: a draw depends on the seed and the count. Good until accept().
+   */
+  sampling(rows: Rows): RowSampling[] {
+    const scored = this.scores?.rows(rows.contextLength, this.scoredRows(rows)) ?? [];
+    if (!this.bringsToken(rows)) return scored;
+    const early = this.completionTokens < this.minTokens;
+    return [...scored, this.rows.next(this.random.uniform(this.completionTokens), early)];
   }
 
-  /** Takes in the next token; returns the event to emit. Mutates. Throws the error of a row that has one. */
-  accept({ tokenId, logprob, top, error }: SampledRow): TokenEvent {
-    if (error) throw error;
+  /** Takes in what these rows gave; null if that was no new token. Mutates. Throws the error of a row that has one. */
+  accept(rows: Rows, sampled: readonly SampledRow[]): Progress | null {
+    const scored = this.scoredRows(rows);
+    this.scores?.accept(rows.contextLength, sampled.slice(0, scored));
+    const row = sampled[scored];
+    if (row === undefined) return null;
+    if (row.error) throw row.error;
+    const { tokenId } = row;
+    if (this.maxNewTokens === 0) return { tokenId, end: "length", event: null };
     this.rows.count(tokenId);
     this.completionTokens += 1;
-    const event = this.eventOf(tokenId);
+    const event = this.eventOf(row);
+    return { tokenId, end: event.finishReason, event };
+  }
+
+  private scoredRows({ logits, contextLength, tokenIds }: Rows): number {
+    return logits === "all" ? Math.min(tokenIds.length, this.request.promptIds.length - 1 - contextLength) : 0;
+  }
+
+  private bringsToken({ contextLength, tokenIds }: Rows): boolean {
+    return contextLength + tokenIds.length === this.request.promptIds.length + this.completionTokens;
+  }
+
+  private eventOf({ tokenId, logprob, top }: SampledRow): TokenEvent {
+    const event = { tokenId, ...this.textOf(tokenId) };
     return this.request.sampling.logprobs === undefined ? event : { ...event, logprobs: { logprob, top } };
   }
 
@@ -75,13 +118,14 @@ export class Generation {
     this.report.finished(reason, this);
   }
 
-  private eventOf(tokenId: number): TokenEvent {
-    if (this.endTokens.has(tokenId)) return { tokenId, text: this.finish().text, finishReason: "stop" };
-    const { text, stopped } = this.stops.push(this.detokenizer.push(tokenId));
-    if (stopped) return { tokenId, text, finishReason: "stop" };
-    if (this.completionTokens < this.maxNewTokens) return { tokenId, text, finishReason: null };
+  private textOf(tokenId: number): Pick<TokenEvent, "text" | "finishReason"> {
+    const mayStop = this.completionTokens > this.minTokens;
+    if (this.endTokens.has(tokenId) && mayStop) return { text: this.finish().text, finishReason: "stop" };
+    const { text, stopped } = this.stops.push(this.detokenizer.push(tokenId), mayStop);
+    if (stopped) return { text, finishReason: "stop" };
+    if (this.completionTokens < this.maxNewTokens) return { text, finishReason: null };
     const rest = this.finish();
-    return { tokenId, text: text + rest.text, finishReason: rest.reason };
+    return { text: text + rest.text, finishReason: rest.reason };
   }
 
   /** Lets out the text that was held back. */

@@ -5,10 +5,13 @@ import type { SamplingParams } from "./types.ts";
 /** A request's sampling as the step takes it, and the counts of its tokens that penalties need. */
 export class RowSettings {
   private readonly fixed: RowSampling;
+  /** The same with the tokens ruled out that must not come yet. */
+  private readonly early: RowSampling;
   /** Pairs of a token and how often it was generated; null without penalties. */
   private readonly counts: { pairs: Int32Array; length: number; readonly places: Map<number, number> } | null = null;
 
-  constructor(sampling: SamplingParams, promptIds: readonly number[]) {
+  /** `notEarly`: tokens that next() rules out for early rows. */
+  constructor(sampling: SamplingParams, promptIds: readonly number[], notEarly: Iterable<number> = []) {
     const bias = [...(sampling.logitBias ?? [])];
     this.fixed = {
       ...greedySampling,
@@ -19,10 +22,11 @@ export class RowSettings {
       repetitionPenalty: sampling.repetitionPenalty ?? 1,
       presencePenalty: sampling.presencePenalty ?? 0,
       frequencyPenalty: sampling.frequencyPenalty ?? 0,
-      biasTokens: Int32Array.from(bias, ([token]) => token),
-      biases: Float32Array.from(bias, ([, value]) => value),
+      ...biasOf(bias),
       ...(sampling.logprobs === undefined ? {} : { logprobs: sampling.logprobs }),
     };
+    const ruledOut = Array.from(notEarly, (token) => [token, Number.NEGATIVE_INFINITY] as const);
+    this.early = { ...this.fixed, ...biasOf([...new Map([...bias, ...ruledOut])]) };
     if (!isPenalised(this.fixed)) return;
     this.counts = { pairs: new Int32Array(256), length: 0, places: new Map() };
     // Only repetition asks for what is in the prompt alone.
@@ -30,9 +34,10 @@ export class RowSettings {
   }
 
   /** How the next row is sampled, with this random number. Its counts change with the next count(). */
-  next(uniform: number): RowSampling {
-    if (this.counts === null) return { ...this.fixed, uniform };
-    return { ...this.fixed, uniform, counts: this.counts.pairs.subarray(0, this.counts.length) };
+  next(uniform: number, early = false): RowSampling {
+    const settings = early ? this.early : this.fixed;
+    if (this.counts === null) return { ...settings, uniform };
+    return { ...settings, uniform, counts: this.counts.pairs.subarray(0, this.counts.length) };
   }
 
   /** Takes in a generated token. Mutates. */
@@ -58,4 +63,11 @@ export class RowSettings {
     counts.length += 2;
     return place;
   }
+}
+
+function biasOf(bias: readonly (readonly [number, number])[]): Pick<RowSampling, "biasTokens" | "biases"> {
+  return {
+    biasTokens: Int32Array.from(bias, ([token]) => token),
+    biases: Float32Array.from(bias, ([, value]) => value),
+  };
 }

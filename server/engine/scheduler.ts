@@ -9,9 +9,11 @@ export interface SchedulerSettings {
   readonly maxRows: number;
   /** Sequences that hold blocks at once; at most `maxRows`, so that each can move in every step. */
   readonly maxRunning: number;
+  /** Prompt rows of a step at most whose logits are wanted, since each row of logits is as long as the vocabulary; >= 1. */
+  readonly maxScoredRows: number;
 }
 
-export const defaultSchedulerSettings: SchedulerSettings = { maxRows: 512, maxRunning: 32 };
+export const defaultSchedulerSettings: SchedulerSettings = { maxRows: 512, maxRunning: 32, maxScoredRows: 128 };
 
 /** What a step gave one request. */
 export interface SampledToken {
@@ -49,12 +51,13 @@ export class Scheduler {
   private inFlight: { readonly sequence: Sequence; readonly rows: number }[] | null = null;
   private readonly totals = { preemptions: 0, promptTokens: 0, cachedPromptTokens: 0 };
 
-  /** Throws RangeError unless 1 <= maxRunning <= maxRows. */
+  /** Throws RangeError unless 1 <= maxRunning <= maxRows and 1 <= maxScoredRows. */
   constructor(cache: CacheManager, settings: SchedulerSettings = defaultSchedulerSettings) {
-    const { maxRows, maxRunning } = settings;
+    const { maxRows, maxRunning, maxScoredRows } = settings;
     if (!(maxRunning >= 1 && maxRunning <= maxRows)) {
       throw new RangeError(`${maxRunning} running sequences do not fit into steps of ${maxRows} rows`);
     }
+    if (!(maxScoredRows >= 1)) throw new RangeError(`${maxScoredRows} scored rows of a step: at least 1 is needed`);
     this.cache = cache;
     this.settings = settings;
   }
@@ -77,7 +80,7 @@ export class Scheduler {
     const { total } = this.cache.counts;
     if (needed > total) throw engineErrors.cacheTooSmall(needed, total, positions, this.cache.blockSize);
     const sequence = new Sequence(request);
-    this.cache.open(request.id, sequence.tokens.slice(), request.cacheSalt);
+    this.cache.open(request.id, sequence.tokens.slice(), request.cacheSalt, !request.scorePrompt);
     this.live.set(request.id, sequence);
     this.waiting.push(sequence);
   }
@@ -105,9 +108,12 @@ export class Scheduler {
     const planned: PlannedSequence[] = [];
     const inFlight: { sequence: Sequence; rows: number }[] = [];
     let budget = this.settings.maxRows;
+    let scoredBudget = this.settings.maxScoredRows;
     const include = (sequence: Sequence) => {
-      const { rows, attention } = sequence.nextRows(budget);
+      const { rows, attention } = sequence.nextRows(sequence.scoring ? Math.min(budget, scoredBudget) : budget);
+      if (rows === 0) return;
       budget -= rows;
+      if (sequence.scoring) scoredBudget -= rows;
       inFlight.push({ sequence, rows });
       planned.push(this.describe(sequence, rows, attention));
     };
@@ -145,6 +151,7 @@ export class Scheduler {
     for (const { sequence, rows } of steps) {
       const sampled = rows === sequence.pending ? tokens.get(sequence.id) : undefined;
       sequence.computed += rows;
+      sequence.scored = Math.max(sequence.scored, Math.min(sequence.computed, sequence.promptLength - 1));
       this.cache.markComputed(sequence.id, sequence.computed);
       if (sampled === undefined) continue;
       sequence.tokens.push(sampled.tokenId);
@@ -200,7 +207,7 @@ export class Scheduler {
       blockTable: this.cache.blockTable(id, computed + rows),
       attention,
       denseUntil: promptLength,
-      logits: rows === sequence.pending ? "last" : "none",
+      logits: sequence.scoring ? "all" : rows === sequence.pending ? "last" : "none",
     };
   }
 }

@@ -11,6 +11,8 @@ export interface SequenceRequest {
   readonly attention: AttentionSettings;
   /** Only requests of the same salt share cached prompts. */
   readonly cacheSalt?: string;
+  /** The logits of the prompt's rows are wanted: the prompt is computed, not served from the prefix cache. */
+  readonly scorePrompt?: boolean;
 }
 
 /** A live request: its tokens, and how far the cache holds them. Only the scheduler changes it. */
@@ -22,6 +24,8 @@ export class Sequence {
   readonly tokens: number[];
   /** Leading positions whose K and V are in the cache. */
   computed = 0;
+  /** Leading rows of the prompt whose logits are no longer wanted: all but the last one's, which gives a token, if none are. */
+  scored: number;
   preemptions = 0;
   /** Prompt tokens that the prefix cache served when the request was first admitted or caught up. */
   cachedTokens = 0;
@@ -31,6 +35,12 @@ export class Sequence {
     this.promptLength = request.promptIds.length;
     this.attention = request.attention;
     this.tokens = [...request.promptIds];
+    this.scored = request.scorePrompt ? 0 : this.promptLength - 1;
+  }
+
+  /** Whether the next rows' logits are all wanted. */
+  get scoring(): boolean {
+    return this.scored < this.promptLength - 1;
   }
 
   /** Tokens that must run before the next one can be sampled. One while decoding. */

@@ -95,9 +95,10 @@ export class StopMatcher {
 
   /**
    * Takes the next piece of text. Returns what is certain now not to belong to a stop string, and whether one was found:
-   * then `text` ends before it, what follows is dropped, and later pieces give nothing. Mutates.
+   * then `text` ends before it, what follows is dropped, and later pieces give nothing. A match that ends in a piece
+   * pushed with `stopping` false does not count. Mutates.
    */
-  push(piece: string): { text: string; stopped: boolean } {
+  push(piece: string, stopping = true): { text: string; stopped: boolean } {
     if (this.stopped) return { text: "", stopped: true };
     const { tree } = this;
     let end = this.held.length;
@@ -107,7 +108,7 @@ export class StopMatcher {
       end += character.length;
       this.state = tree.step(this.state, character.codePointAt(0)!);
       const match = tree.match[this.state]!;
-      if (match > 0) {
+      if (match > 0 && stopping) {
         this.stopped = true;
         this.held = "";
         return { text: text.slice(0, end - match), stopped: true };

@@ -26,6 +26,10 @@ export interface SamplingParams {
   readonly seed?: number;
   /** Strings that end the text; not part of the output. */
   readonly stop: readonly string[];
+  /** Tokens that end the text, beside the model's own; not part of it. Default none. */
+  readonly stopTokenIds?: readonly number[];
+  /** Until so many tokens are there, those that end the text are ruled out and stop strings do not count; default 0. */
+  readonly minTokens?: number;
   /** Go on after an end-of-sequence token. */
   readonly ignoreEos: boolean;
 }
@@ -41,6 +45,15 @@ export interface GenerateRequest {
   readonly tenant?: string;
   /** Only requests of the same salt share cached prompts: it keeps tenants from timing each other's. */
   readonly cacheSalt?: string;
+  readonly promptLogprobs?: PromptLogprobs;
+}
+
+/** Log-probabilities of the prompt's own tokens are wanted. The prompt is computed in full, whatever is cached. */
+export interface PromptLogprobs {
+  /** Of so many of the likeliest tokens in each one's place, 0 to 20. */
+  readonly top: number;
+  /** Called once, before the first token's event: those of promptIds[1] and on, since nothing comes before the first. */
+  readonly onReady: (logprobs: readonly EventLogprobs[]) => void;
 }
 
 export type FinishReason = "stop" | "length";

@@ -1,7 +1,7 @@
 import type { AttentionSettings, StepSequence } from "../../attention/types.ts";
 import { createEngine, type EngineOptions, type StepRunner } from "../../server/engine/engine.ts";
-import type { Engine, GenerateRequest, SamplingParams, TokenEvent } from "../../server/engine/types.ts";
-import { FakeRunner, type FakeRunnerOptions, generateAlone, sampleLast } from "./fake-model.ts";
+import type { Engine, EventLogprobs, GenerateRequest, SamplingParams, TokenEvent } from "../../server/engine/types.ts";
+import { FakeRunner, type FakeRunnerOptions, generateAlone, sampleLast, scoreAlone } from "./fake-model.ts";
 import { TableTokenizer } from "./table-tokenizer.ts";
 
 export const BLOCK = 4;
@@ -56,6 +56,13 @@ export async function collect(engine: Engine, request: GenerateRequest, signal?:
 export const idsOf = (events: readonly TokenEvent[]) => events.map(({ tokenId }) => tokenId);
 export const textOf = (events: readonly TokenEvent[]) => events.map(({ text }) => text).join("");
 export const alone = (request: GenerateRequest) => generateAlone(request, vocabSize, maxPositions);
+
+/** A request with its prompt's log-probabilities, as they come: each answer is one. */
+export function scoring(request: GenerateRequest, top = 1) {
+  const answers: (readonly EventLogprobs[])[] = [];
+  const promptLogprobs = { top, onReady: (logprobs: readonly EventLogprobs[]) => void answers.push(logprobs) };
+  return { request: { ...request, promptLogprobs }, answers, expected: scoreAlone(request, vocabSize, top) };
+}
 
 /** A runner without a store: `rowOf` gives a sequence's logits. */
 export function simpleRunner(rowOf: (sequence: StepSequence) => Float32Array): StepRunner {

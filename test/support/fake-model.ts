@@ -1,10 +1,11 @@
 import { setImmediate as eventLoopTurn } from "node:timers/promises";
+import { greedySampling } from "../../attention/sampling.ts";
 import { Sampler } from "../../attention/sampling-reference.ts";
 import type { AttentionSettings, SampledRow, StepSequence } from "../../attention/types.ts";
 import type { RunnerOutput, StepRunner } from "../../server/engine/engine.ts";
 import { RandomStream } from "../../server/engine/random.ts";
 import { RowSettings } from "../../server/engine/row-settings.ts";
-import type { GenerateRequest } from "../../server/engine/types.ts";
+import type { EventLogprobs, GenerateRequest } from "../../server/engine/types.ts";
 
 /** A hash of two 32-bit words, well mixed (murmur3's finalizer). */
 function mix(a: number, b: number): number {
@@ -34,6 +35,14 @@ function entryOf(
 
 function logitsOf(history: number, vocabSize: number): Float32Array {
   return Float32Array.from({ length: vocabSize }, (_, id) => (mix(history, id) / 2 ** 32) * 8);
+}
+
+/** What the step would sample from a sequence's rows of logits. */
+function sampleRows(sequence: StepSequence, rows: readonly Float32Array[]): SampledRow[] {
+  const { sampling = [] } = sequence;
+  if (sampling.length !== rows.length)
+    throw new Error(`sampling of ${sampling.length} rows, ${rows.length} have logits`);
+  return rows.map((logits, i) => new Sampler(logits.length).sample(logits, sampling[i]!));
 }
 
 /** What the step would sample from a sequence's last row; nothing from no logits. */
@@ -78,7 +87,7 @@ export class FakeRunner implements StepRunner {
       await eventLoopTurn();
       this.checkOwnership(sequences);
       // Last sequence first: what a step writes must not matter to the step's other sequences.
-      const sampled = sequences.toReversed().map((sequence) => sampleLast(sequence, this.run(sequence)));
+      const sampled = sequences.toReversed().map((sequence) => sampleRows(sequence, this.run(sequence)));
       const traffic = { scoreBytes: 1, gatherBytes: 2, denseBytes: 3, denseEquivalentBytes: 4 };
       return { sampled: sampled.reverse(), traffic };
     } finally {
@@ -91,7 +100,7 @@ export class FakeRunner implements StepRunner {
     this.closed = true;
   }
 
-  private run({ tokenIds, contextLength, blockTable, attention, denseUntil, logits }: StepSequence): Float32Array {
+  private run({ tokenIds, contextLength, blockTable, attention, denseUntil, logits }: StepSequence): Float32Array[] {
     const { blockSize, blocks, vocabSize } = this.options;
     if (tokenIds.length === 0) throw new Error("a sequence without rows");
     const length = contextLength + tokenIds.length;
@@ -104,6 +113,7 @@ export class FakeRunner implements StepRunner {
       return block * blockSize + (position % blockSize);
     };
     let history = 0;
+    const rows: Float32Array[] = [];
     for (let position = 0; position < length; position++) {
       const slot = slotOf(position);
       if (position >= contextLength) {
@@ -112,8 +122,11 @@ export class FakeRunner implements StepRunner {
         this.written[slot] = 1;
       } else if (this.written[slot] === 0) throw new Error(`position ${position} is read but was never written`);
       history = mix(history, this.store[slot]!);
+      if (position >= contextLength && (logits === "all" || (logits === "last" && position === length - 1))) {
+        rows.push(logitsOf(history, vocabSize));
+      }
     }
-    return logits === "last" ? logitsOf(history, vocabSize) : new Float32Array();
+    return rows;
   }
 
   /** A block that a sequence writes in must be in no other table of the step. */
@@ -128,6 +141,17 @@ export class FakeRunner implements StepRunner {
       }
     }
   }
+}
+
+/** The log-probabilities of a prompt's own tokens after the first, computed alike. */
+export function scoreAlone({ promptIds, attention }: GenerateRequest, vocabSize: number, top: number): EventLogprobs[] {
+  const sampler = new Sampler(vocabSize);
+  let history = 0;
+  return promptIds.slice(1).map((token, position) => {
+    history = mix(history, entryOf(history, promptIds[position]!, position, promptIds.length, attention));
+    const row = sampler.sample(logitsOf(history, vocabSize), { ...greedySampling, token, logprobs: top });
+    return { logprob: row.logprob, top: row.top };
+  });
 }
 
 /** The tokens that a request gets when nothing else runs, computed without blocks, steps or chunks. */

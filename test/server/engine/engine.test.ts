@@ -11,6 +11,7 @@ import {
   idsOf,
   requestOf,
   SPECIAL,
+  scoring,
   scriptedEngine,
   setUp,
   sparq,
@@ -157,6 +158,7 @@ describe("many requests", () => {
     topP: fc.constantFrom(1, 0.8),
     seed: fc.nat(1000),
     attention: fc.constantFrom(sparq, dense),
+    scores: fc.boolean(),
     /** Turns of the event loop before it comes. */
     delay: fc.integer({ min: 0, max: 15 }),
     /** Tokens after which its client leaves; by aborting or by leaving the loop. */
@@ -168,29 +170,34 @@ describe("many requests", () => {
     spareBlocks: fc.integer({ min: 0, max: 4 }),
     maxRunning: fc.integer({ min: 1, max: 6 }),
     spareRows: fc.integer({ min: 0, max: 16 }),
+    maxScoredRows: fc.integer({ min: 1, max: 8 }),
     prefixCaching: fc.boolean(),
   });
 
-  test("get the tokens that each would get alone, under any mix, with any cache", async () => {
-    const seen = { preemptions: 0, cached: 0, aborted: 0 };
+  test("get the tokens and the scores that each would get alone, under any mix, with any cache", async () => {
+    const seen = { preemptions: 0, cached: 0, aborted: 0, scored: 0 };
     await fc.assert(
-      fc.asyncProperty(scenario, async ({ requests, spareBlocks, maxRunning, spareRows, prefixCaching }) => {
+      fc.asyncProperty(scenario, async ({ requests, spareBlocks, prefixCaching, ...rest }) => {
+        const { maxRunning, spareRows, maxScoredRows } = rest;
         const blocksOf = (r: (typeof requests)[number]) =>
           Math.ceil((r.shared + r.own.length + Math.max(1, r.maxTokens) - 1) / BLOCK);
         const blocks = Math.max(...requests.map(blocksOf)) + spareBlocks;
-        const scheduler = { maxRunning, maxRows: maxRunning + spareRows };
+        const scheduler = { maxRunning, maxRows: maxRunning + spareRows, maxScoredRows };
         const { engine, runner } = setUp({ blocks, prefixCaching, scheduler });
         const runs = requests.map(async (r, i) => {
           const { maxTokens, temperature, topK, topP, seed, patience } = r;
           const sampling = { maxTokens, temperature, topK, topP, seed, stop: [], ignoreEos: true };
           const promptIds = [...Array.from({ length: r.shared }, (_, p) => (p * 3 + r.family) % vocabSize), ...r.own];
-          const generate = { id: `r${i}`, promptIds, sampling, attention: r.attention };
+          const unscored = { id: `r${i}`, promptIds, sampling, attention: r.attention };
+          const { request: scored, answers, expected: scores } = scoring(unscored, 2);
+          const generate = r.scores ? scored : unscored;
           for (let turn = 0; turn < r.delay; turn++) await eventLoopTurn();
           const controller = new AbortController();
           const ids: number[] = [];
           try {
             for await (const { tokenId } of engine.generate(generate, controller.signal)) {
               ids.push(tokenId);
+              expect(answers).toHaveLength(r.scores ? 1 : 0);
               if (patience === null || ids.length <= patience) continue;
               seen.aborted += 1;
               if (!r.byAbort) break;
@@ -201,6 +208,10 @@ describe("many requests", () => {
           }
           const expected = alone(generate);
           expect(ids).toEqual(patience === null ? expected : expected.slice(0, ids.length));
+          if (r.scores && (patience === null || ids.length > 0)) {
+            expect(answers).toEqual([scores]);
+            seen.scored += 1;
+          }
           if (patience !== null) expect(ids.length).toBeGreaterThanOrEqual(Math.min(patience, expected.length));
         });
         await Promise.all(runs);
@@ -220,6 +231,7 @@ describe("many requests", () => {
     expect(seen.preemptions).toBeGreaterThan(10);
     expect(seen.cached).toBeGreaterThan(100);
     expect(seen.aborted).toBeGreaterThan(50);
+    expect(seen.scored).toBeGreaterThan(200);
   });
 
   test("that come in one turn start in one step", async () => {

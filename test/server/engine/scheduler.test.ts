@@ -19,12 +19,12 @@ const range = (length: number, from = 0) => Array.from({ length }, (_, i) => fro
 
 function setUp(cache: Partial<CacheOptions> = {}, settings: Partial<SchedulerSettings> = {}) {
   const manager = new CacheManager({ blocks: 100, blockSize: 4, watermark: 0, ...cache });
-  const scheduler = new Scheduler(manager, { maxRows: 16, maxRunning: 4, ...settings });
-  const add = (id: string, promptIds: number[], maxNewTokens = 8) =>
-    scheduler.add({ id, promptIds, maxNewTokens, attention });
+  const scheduler = new Scheduler(manager, { maxRows: 16, maxRunning: 4, maxScoredRows: 3, ...settings });
+  const add = (id: string, promptIds: number[], maxNewTokens = 8, scorePrompt = false) =>
+    scheduler.add({ id, promptIds, maxNewTokens, attention, scorePrompt });
   /** Commits a plan with token 7 for all who want one; `finished` end with it. */
   const commit = (plan: StepPlan, finished: string[] = []) => {
-    const wanting = plan.sequences.filter(({ logits }) => logits === "last");
+    const wanting = plan.sequences.filter((s) => s.tokenIds.length === scheduler.get(s.requestId)?.pending);
     scheduler.commit(
       wanting.map(({ requestId }) => ({ requestId, tokenId: 7, finished: finished.includes(requestId) })),
     );
@@ -37,9 +37,11 @@ function setUp(cache: Partial<CacheOptions> = {}, settings: Partial<SchedulerSet
   return { manager, scheduler, add, commit, step };
 }
 
-/** "id rows@context", with "*" where logits are wanted. */
-const summary = (plan: StepPlan) =>
-  plan.sequences.map((s) => `${s.requestId} ${s.tokenIds.length}@${s.contextLength}${s.logits === "last" ? "*" : ""}`);
+/** "id rows@context", with "*" where the last row's logits are wanted, "**" where all are. */
+const summary = (plan: StepPlan) => {
+  const marks = { none: "", last: "*", all: "**" };
+  return plan.sequences.map((s) => `${s.requestId} ${s.tokenIds.length}@${s.contextLength}${marks[s.logits]}`);
+};
 
 describe("planning", () => {
   test("runs a prompt in chunks, then token by token", () => {
@@ -238,6 +240,69 @@ describe("prefix sharing", () => {
   });
 });
 
+describe("scoring prompts", () => {
+  test("takes the logits of all their rows, few at a time, and then of the last", () => {
+    const { add, step } = setUp();
+    add("a", range(7), 2, true);
+    expect(step()).toEqual(["a 3@0**"]);
+    expect(step()).toEqual(["a 3@3**"]);
+    expect(step()).toEqual(["a 1@6*"]);
+    expect(step(["a"])).toEqual(["a 1@7*"]);
+  });
+
+  test("shares the logits of a step among them, and leaves the other rows to others", () => {
+    const { add, step } = setUp();
+    for (const id of ["a", "b"]) add(id, range(4), 1, true);
+    add("c", range(9, 50), 1);
+    expect(step(["c"])).toEqual(["a 3@0**", "c 9@0*"]);
+    expect(step(["a"])).toEqual(["a 1@3*", "b 3@0**"]);
+    expect(step(["b"])).toEqual(["b 1@3*"]);
+  });
+
+  test("computes what is cached, and caches what it computes", () => {
+    const { add, step, scheduler, manager } = setUp({}, { maxScoredRows: 16 });
+    add("a", range(9), 1);
+    step(["a"]);
+    add("b", range(9), 1, true);
+    expect(step(["b"])).toEqual(["b 9@0**"]);
+    add("c", range(12, 30), 1, true);
+    expect(step(["c"])).toEqual(["c 12@0**"]);
+    add("d", range(13, 30), 1);
+    expect(step(["d"])).toEqual(["d 1@12*"]);
+    expect(scheduler.stats.cachedPromptTokens).toBe(12);
+    expect(checkInvariants(manager.snapshot())).toEqual([]);
+  });
+
+  test("waits until all its blocks can be had, cached ones of the same prompt or not", () => {
+    const { add, step, scheduler } = setUp({ blocks: 5 }, { maxScoredRows: 16 });
+    add("a", range(9), 3);
+    step();
+    add("b", range(9), 1, true);
+    expect(step()).toEqual(["a 1@9*"]); // b needs 3 blocks, 2 are free
+    expect(step(["a"])).toEqual(["a 1@10*"]);
+    expect(step(["b"])).toEqual(["b 9@0**"]);
+    expect(scheduler.stats.preemptions).toBe(0);
+  });
+
+  test.each([
+    { maxScoredRows: 2, before: "b 2@6**", after: "b 9@0*", what: "not again once it is done" },
+    { maxScoredRows: 1, before: "b 1@3**", after: "b 1@0**", what: "from the start if it was not done" },
+  ])("after a preemption: $what", ({ maxScoredRows, before, after }) => {
+    const { add, step } = setUp({ blocks: 5 }, { maxScoredRows });
+    add("a", range(8), 9);
+    step();
+    add("b", range(8, 20), 2, true);
+    for (let i = 0; i < 3; i++) step();
+    expect(step()).toEqual(["a 1@11*", before]);
+    expect(step(["a"])).toEqual(["a 1@12*"]); // it took the block that b had
+    expect(step()).toEqual([after]);
+  });
+
+  test("needs at least one row a step", () => {
+    expect(() => setUp({}, { maxScoredRows: 0 })).toThrow("0 scored rows");
+  });
+});
+
 describe("abort", () => {
   test("frees blocks at once, waiting, running or in flight", () => {
     const { add, scheduler, step, manager, commit } = setUp({ blocks: 4 }, { maxRunning: 1 });
@@ -273,6 +338,7 @@ describe("under any load", () => {
     prompt: fc.integer({ min: 1, max: 16 }),
     family: fc.integer({ min: 0, max: 2 }),
     maxNewTokens: fc.integer({ min: 1, max: 30 }),
+    scorePrompt: fc.boolean(),
     /** Step before which it comes. */
     arrival: fc.integer({ min: 0, max: 25 }),
     /** Steps after which it is aborted. */
@@ -284,15 +350,16 @@ describe("under any load", () => {
     watermark: fc.integer({ min: 0, max: 3 }),
     maxRunning: fc.integer({ min: 1, max: 5 }),
     spareRows: fc.integer({ min: 0, max: 20 }),
+    maxScoredRows: fc.integer({ min: 1, max: 6 }),
   });
 
   test("everyone finishes, the oldest moves in every step, nobody overtakes, and no block is lost", () => {
     let preemptions = 0;
     fc.assert(
-      fc.property(load, ({ requests, spareBlocks, watermark, maxRunning, spareRows }) => {
+      fc.property(load, ({ requests, spareBlocks, watermark, maxRunning, spareRows, maxScoredRows }) => {
         const largest = Math.max(...requests.map((r) => Math.ceil((r.prompt + r.maxNewTokens - 1) / 4)));
         const manager = new CacheManager({ blocks: largest + spareBlocks, blockSize: 4, watermark });
-        const scheduler = new Scheduler(manager, { maxRows: maxRunning + spareRows, maxRunning });
+        const scheduler = new Scheduler(manager, { maxRows: maxRunning + spareRows, maxRunning, maxScoredRows });
         const order: string[] = []; // live requests by arrival
         const started: string[] = [];
         const left = new Map(requests.map((r, i) => [`r${i}`, r.maxNewTokens]));
@@ -302,7 +369,8 @@ describe("under any load", () => {
           for (const [i, r] of requests.entries()) {
             const id = `r${i}`;
             if (r.arrival === now) {
-              scheduler.add({ id, promptIds: range(r.prompt, r.family), maxNewTokens: r.maxNewTokens, attention });
+              const { maxNewTokens, scorePrompt } = r;
+              scheduler.add({ id, promptIds: range(r.prompt, r.family), maxNewTokens, attention, scorePrompt });
               order.push(id);
             }
             if (r.patience !== null && r.arrival + r.patience === now && scheduler.abort(id)) {
@@ -319,8 +387,10 @@ describe("under any load", () => {
           const rows = plan.sequences.reduce((sum, { tokenIds }) => sum + tokenIds.length, 0);
           expect(rows).toBeLessThanOrEqual(maxRunning + spareRows);
           const results = plan.sequences
-            .filter(({ logits }) => logits === "last")
+            .filter((s) => s.tokenIds.length === scheduler.get(s.requestId)!.pending)
             .map(({ requestId }) => ({ requestId, tokenId: now, finished: left.get(requestId) === 1 }));
+          const scored = plan.sequences.filter(({ logits }) => logits === "all");
+          expect(scored.reduce((sum, { tokenIds }) => sum + tokenIds.length, 0)).toBeLessThanOrEqual(maxScoredRows);
           scheduler.commit(results);
           for (const { requestId, finished } of results) {
             left.set(requestId, left.get(requestId)! - 1);
@@ -330,8 +400,12 @@ describe("under any load", () => {
           }
           expect(checkInvariants(manager.snapshot())).toEqual([]);
         }
-        const arrivals = started.map((id) => requests[Number(id.slice(1))]!.arrival);
-        expect([...arrivals].sort((a, b) => a - b)).toEqual(arrivals);
+        // Who scores may have to wait for a step's logits while others go on.
+        for (const scores of [true, false]) {
+          const kind = started.map((id) => requests[Number(id.slice(1))]!).filter((r) => r.scorePrompt === scores);
+          const arrivals = kind.map(({ arrival }) => arrival);
+          expect([...arrivals].sort((a, b) => a - b)).toEqual(arrivals);
+        }
         const { total, free, cached } = manager.counts;
         expect(free + cached).toBe(total);
         preemptions += scheduler.stats.preemptions;
