@@ -7,6 +7,7 @@ export default defineConfig({
       { test: { name: "unit", include: ["test/**/*.test.ts"], exclude: ["test/real/**"], testTimeout: 60_000 } },
       { test: { name: "real", include: ["test/real/**/*.test.ts"], testTimeout: 600_000 } },
     ],
+    globalSetup: ["test/support/compile.ts"],
     // The addon holds threads and files of its own; a process per file keeps test files apart.
     pool: "forks",
     maxWorkers: 2,

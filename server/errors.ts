@@ -13,6 +13,7 @@ const catalogue = {
   unknown_url: { status: 404, type: "invalid_request_error" },
   method_not_allowed: { status: 405, type: "invalid_request_error" },
   body_too_large: { status: 413, type: "invalid_request_error" },
+  queue_full: { status: 429, type: "rate_limit_exceeded" },
   client_closed: { status: 499, type: "invalid_request_error" },
   internal_error: { status: 500, type: "server_error" },
   loading: { status: 503, type: "service_unavailable" },
@@ -80,6 +81,7 @@ export const apiErrors = {
       headers: { connection: "close" },
     }),
   clientClosed: () => new ApiError("client_closed", "the client closed the connection"),
+  queueFull: (message: string) => new ApiError("queue_full", message, { headers: { "retry-after": "1" } }),
   loading: () => new ApiError("loading", "the model is still loading", { headers: { "retry-after": "1" } }),
   draining: () =>
     new ApiError("draining", "the server is shutting down", { headers: { "retry-after": "5", connection: "close" } }),
@@ -90,6 +92,7 @@ const engineErrorCodes: Record<EngineErrorCode, ApiErrorCode> = {
   token_out_of_range: "invalid_value",
   context_overflow: "context_length_exceeded",
   cache_too_small: "cache_too_small",
+  queue_full: "queue_full",
   duplicate_id: "internal_error",
   step_failed: "internal_error",
   closed: "draining",
@@ -109,6 +112,7 @@ export function toApiError(error: unknown, promptParam: string | null = null): A
   if (error instanceof EngineError) {
     const code = engineErrorCodes[error.code];
     if (code === "draining") return apiErrors.draining();
+    if (code === "queue_full") return apiErrors.queueFull(error.message);
     if (catalogue[code].status < 500) return new ApiError(code, error.message, { param: promptParam, cause: error });
   }
   return new ApiError("internal_error", "the server failed to answer this request", { cause: error });

@@ -10,6 +10,7 @@ import { type ModelOptions, OptionError } from "./config.ts";
 import { createEngine } from "./engine/engine.ts";
 import type { EngineObserver } from "./engine/observer.ts";
 import { defaultSchedulerSettings } from "./engine/scheduler.ts";
+import { threadedEncoder } from "./prompts/encoder.ts";
 import { sizeCache } from "./resources.ts";
 import type { Serving } from "./serving.ts";
 import { createTokenizer } from "./tokenizer.ts";
@@ -67,11 +68,14 @@ export async function loadServing(
     },
     "model loaded",
   );
+  const { bosTokenId, eosTokenIds } = config;
+  const ids = { eosTokenIds, ...(bosTokenId === undefined ? {} : { bosTokenId }) };
   return {
     name: model.name,
     root: rootOf(model.source),
     created: Math.floor(Date.now() / 1000),
     tokenizer,
+    prompts: threadedEncoder(tokenizer, model.tokenizer, ids),
     engine,
     contextLength,
     headDim: config.headDim,

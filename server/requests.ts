@@ -3,7 +3,7 @@ import type { z } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { AttentionOverrideError, overrideAttention } from "./attention-settings.ts";
 import type { GenerateRequest, SamplingParams } from "./engine/types.ts";
-import { ApiError, apiErrors } from "./errors.ts";
+import { ApiError, apiErrors, toApiError } from "./errors.ts";
 import type { generationFields } from "./schemas/common.ts";
 import type { Serving } from "./serving.ts";
 
@@ -85,6 +85,15 @@ export function checkModel(serving: Serving, asked: string | null | undefined): 
   const names = [serving.name, serving.root];
   if (asked !== null && asked !== undefined && !names.includes(asked)) {
     throw apiErrors.modelNotFound(asked, serving.name);
+  }
+}
+
+/** The ids that an encoder makes of a request's prompt. Throws ApiError, under the field that the prompt came from. */
+export async function encodePrompt<T>(encoding: Promise<T>, param: string, signal: AbortSignal): Promise<T> {
+  try {
+    return await encoding;
+  } catch (error) {
+    throw signal.aborted ? apiErrors.clientClosed() : toApiError(error, param);
   }
 }
 

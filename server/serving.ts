@@ -1,5 +1,6 @@
 import type { AttentionSettings } from "../attention/types.ts";
 import type { Engine, Tokenizer } from "./engine/types.ts";
+import type { PromptEncoder } from "./prompts/encoder.ts";
 
 /** A loaded model with its engine: what the routes serve. */
 export interface Serving {
@@ -10,12 +11,19 @@ export interface Serving {
   /** Unix seconds. */
   readonly created: number;
   readonly tokenizer: Tokenizer;
+  /** The same tokenizer for texts of any length: long ones do not keep the event loop. */
+  readonly prompts: PromptEncoder;
   readonly engine: Engine;
   /** Longest sequence, prompt and generated, in tokens. */
   readonly contextLength: number;
   readonly headDim: number;
   /** For requests that say nothing. */
   readonly attention: AttentionSettings;
+}
+
+/** Ends what runs and frees the model. */
+export async function closeServing({ engine, prompts }: Serving): Promise<void> {
+  await Promise.all([engine.close(), prompts.close()]);
 }
 
 /** What the server can say about itself at any time. */

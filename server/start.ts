@@ -5,7 +5,7 @@ import { createAdaptorServer } from "@hono/node-server";
 import type { Logger } from "pino";
 import { createApp } from "./app.ts";
 import type { ServerOptions } from "./config.ts";
-import type { ServerState, Serving } from "./serving.ts";
+import { closeServing, type ServerState, type Serving } from "./serving.ts";
 import { within } from "./within.ts";
 
 /** Clients keep idle connections for a minute or so; closing them first would race with their next request. */
@@ -63,11 +63,11 @@ export async function startServer(options: ServerOptions, { load, log }: StartDe
     log.info({ graceSeconds: options.graceSeconds }, "draining");
     const drained = drain(server);
     if (serving === null) {
-      loading.then((late) => late.engine.close()).catch(() => {});
+      loading.then((late) => closeServing(late)).catch(() => {});
       server.closeAllConnections();
     } else {
       await within(drained, options.graceSeconds * 1000);
-      await serving.engine.close();
+      await closeServing(serving);
       await within(drained, LAST_WORDS_MS);
       server.closeAllConnections();
     }

@@ -1,17 +1,21 @@
 import { Tokenizer as HuggingFaceTokenizer } from "@huggingface/tokenizers";
 import type { ModelConfig, TokenizerFiles } from "../models/types.ts";
 import { ChatTemplate, ChatTemplateError } from "./chat-template.ts";
-import type { ChatMessage, Tokenizer } from "./engine/types.ts";
+import type { ChatMessage, ChatTemplateOptions, EncodeOptions, Tokenizer } from "./engine/types.ts";
+import { refuseFarTooLong } from "./prompts/length.ts";
 import { SpecialSpellings, unusedMark, wellFormed } from "./special-tokens.ts";
 
 export { ChatTemplateError } from "./chat-template.ts";
+
+/** What a model's config says about its tokens. */
+export type TokenizerIds = Pick<ModelConfig, "bosTokenId" | "eosTokenIds">;
 
 /**
  * The tokenizer of a model. `config` adds the model's own bos and eos ids to those that the tokenizer's files name.
  * Throws Error if the files describe no tokenizer that @huggingface/tokenizers knows; an unreadable chat template is
  * reported when it is used, since all else works without it.
  */
-export function createTokenizer(files: TokenizerFiles, config?: ModelConfig): Tokenizer {
+export function createTokenizer(files: TokenizerFiles, config?: TokenizerIds): Tokenizer {
   return new ModelTokenizer(files, config);
 }
 
@@ -21,6 +25,7 @@ interface LibraryTokenizer {
   decode(ids: readonly number[], options: { clean_up_tokenization_spaces: boolean }): string;
   id_to_token(id: number): string | undefined;
   token_to_id(token: string): number | undefined;
+  readonly normalizer: object | null;
   /** Cuts a piece of text between added tokens into what the model tokenises one by one. */
   pre_tokenizer: ((text: string, options: unknown) => string[]) | null;
   readonly model: {
@@ -44,6 +49,8 @@ interface AddedToken {
   readonly id: number;
   readonly content: string;
   readonly special?: boolean;
+  readonly lstrip?: boolean;
+  readonly rstrip?: boolean;
 }
 
 class ModelTokenizer implements Tokenizer {
@@ -57,11 +64,13 @@ class ModelTokenizer implements Tokenizer {
   readonly #addBos: boolean | undefined;
   readonly #chatTemplate: string | undefined;
   readonly #namedTokens: Readonly<Record<string, string>>;
+  /** Characters that one token stands for at most; null where text may vanish before it is cut into tokens. */
+  readonly #longestToken: number | null;
   #parsedTemplate: ChatTemplate | undefined;
   /** The mark in the text being encoded. */
   #mark = "";
 
-  constructor(files: TokenizerFiles, config: ModelConfig | undefined) {
+  constructor(files: TokenizerFiles, config: TokenizerIds | undefined) {
     const inner: LibraryTokenizer = new HuggingFaceTokenizer(files.tokenizerJson, files.tokenizerConfig);
     const { model, pre_tokenizer: split } = inner;
     const idOf = (token: string | undefined) => (token === undefined ? undefined : inner.token_to_id(token));
@@ -87,6 +96,10 @@ class ModelTokenizer implements Tokenizer {
     this.#specialIds = new Set(special.map((token) => token.id));
     this.#spellings = new SpecialSpellings(spelledSpecials);
 
+    const strips = added.some(({ lstrip, rstrip }) => lstrip || rstrip);
+    const shrinks = inner.normalizer !== null || tokenizerUsesUnknown(files.tokenizerJson) || strips;
+    this.#longestToken = shrinks ? null : longest(model.vocab);
+
     const splitWords = wordSplitter(model.vocab);
     inner.pre_tokenizer = (text, splitOptions) => {
       const clean = text.replaceAll(this.#mark, "");
@@ -101,10 +114,11 @@ class ModelTokenizer implements Tokenizer {
       );
   }
 
-  encode(text: string, options: { addSpecialTokens?: boolean; parseSpecial?: boolean } = {}): number[] {
-    const { addSpecialTokens = true, parseSpecial = false } = options;
+  encode(text: string, options: EncodeOptions = {}): number[] {
+    const { addSpecialTokens = true, parseSpecial = false, contextLength } = options;
     const clean = wellFormed(text);
     const mark = unusedMark([clean]);
+    this.#refuseFarTooLong(clean, contextLength);
     return this.#encodeMarked(parseSpecial ? clean : this.#spellings.breakIn(clean, mark), mark, addSpecialTokens);
   }
 
@@ -117,7 +131,7 @@ class ModelTokenizer implements Tokenizer {
     return this.#inner.decode(known, { clean_up_tokenization_spaces: false });
   }
 
-  applyChatTemplate(messages: readonly ChatMessage[], options: { addGenerationPrompt: boolean }): number[] {
+  applyChatTemplate(messages: readonly ChatMessage[], options: ChatTemplateOptions): number[] {
     const template = this.#template();
     const clean = messages.map(({ role, content }) => ({ role: wellFormed(role), content: wellFormed(content) }));
     const mark = unusedMark([this.#chatTemplate ?? "", ...clean.flatMap(({ role, content }) => [role, content])]);
@@ -130,8 +144,10 @@ class ModelTokenizer implements Tokenizer {
       tools: null,
       documents: null,
     });
+    const marked = wellFormed(rendered);
+    this.#refuseFarTooLong(marked.replaceAll(mark, ""), options.contextLength);
     // As in transformers, the template alone decides on a BOS.
-    return this.#encodeMarked(wellFormed(rendered), mark, false);
+    return this.#encodeMarked(marked, mark, false);
   }
 
   #template(): ChatTemplate {
@@ -140,6 +156,13 @@ class ModelTokenizer implements Tokenizer {
     }
     this.#parsedTemplate ??= new ChatTemplate(this.#chatTemplate);
     return this.#parsedTemplate;
+  }
+
+  #refuseFarTooLong(text: string, contextLength: number | undefined): void {
+    if (contextLength === undefined) return;
+    // Without marks a special token that the text spells counts as one: never more than there will be.
+    const count = (part: string) => this.#encodeMarked(part, unusedMark([part]), false).length;
+    refuseFarTooLong(text, count, contextLength, this.#longestToken);
   }
 
   #encodeMarked(text: string, mark: string, addSpecialTokens: boolean): number[] {
@@ -181,6 +204,16 @@ function useExactByteFallback(decoder: LibraryDecoder | null): void {
       }
     },
   };
+}
+
+/** Whether text that has no token of its own may become one of unknown text, which stands for any number of characters. */
+function tokenizerUsesUnknown(tokenizerJson: Record<string, unknown>): boolean {
+  const model = tokenizerJson.model as { unk_token?: unknown; byte_fallback?: boolean } | undefined;
+  return typeof model?.unk_token === "string" && model.byte_fallback !== true;
+}
+
+function longest(texts: readonly string[]): number {
+  return texts.reduce((most, text) => Math.max(most, text.length), 1);
 }
 
 /** `token` as its characters, or their bytes where the vocabulary has no such character. */

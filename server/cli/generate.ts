@@ -4,7 +4,7 @@ import { type GenerateOptions, parseGenerateOptions } from "../config.ts";
 import type { FinishReason } from "../engine/types.ts";
 import { loadServing } from "../load-serving.ts";
 import { usageOf } from "../requests.ts";
-import type { Serving } from "../serving.ts";
+import { closeServing, type Serving } from "../serving.ts";
 import type { CliIo } from "./io.ts";
 
 /** Writes the text as it comes, or with --json one object at the end. */
@@ -21,7 +21,7 @@ export async function generate(given: Readonly<Record<string, unknown>>, io: Cli
     if (!io.stop.aborted) throw error;
     return 130;
   } finally {
-    await serving.engine.close();
+    await closeServing(serving);
   }
 }
 

@@ -4,6 +4,7 @@ export type EngineErrorCode =
   | "token_out_of_range"
   | "context_overflow"
   | "cache_too_small"
+  | "queue_full"
   | "duplicate_id"
   | "step_failed"
   | "closed";
@@ -36,6 +37,13 @@ export const engineErrors = {
         newTokens === 0 ? "" : ", of which at least 1 must be left to generate"
       }`,
     ),
+
+  /** Of a prompt that was not tokenised to its end. */
+  farOverContext: (tokens: number, limit: number) =>
+    new EngineError("context_overflow", `the prompt has more than ${tokens} tokens; the context is ${limit} tokens`),
+
+  queueFull: (waiting: number, limit: number) =>
+    new EngineError("queue_full", `${waiting} requests wait already; ${limit} may`),
 
   cacheTooSmall: (needed: number, total: number, positions: number, blockSize: number) =>
     new EngineError(

@@ -126,11 +126,30 @@ export interface Tokenizer {
   readonly vocabSize: number;
   readonly bosTokenId: number | undefined;
   readonly eosTokenIds: readonly number[];
-  /** Special tokens spelled in `text` stay text unless `parseSpecial`. */
-  encode(text: string, options?: { addSpecialTokens?: boolean; parseSpecial?: boolean }): number[];
+  /** Throws EngineError "context_overflow" if `contextLength` is given and the text is far over it. */
+  encode(text: string, options?: EncodeOptions): number[];
   decode(ids: readonly number[], options?: { skipSpecialTokens?: boolean }): string;
-  /** Renders the chat template. Throws ChatTemplateError for none, or with the template's own message. */
-  applyChatTemplate(messages: readonly ChatMessage[], options: { addGenerationPrompt: boolean }): number[];
+  /**
+   * Renders the chat template. Throws ChatTemplateError for none, or with the template's own message, and EngineError as
+   * `encode` does.
+   */
+  applyChatTemplate(messages: readonly ChatMessage[], options: ChatTemplateOptions): number[];
+}
+
+export interface EncodeOptions {
+  /** What the tokenizer puts around a text, a BOS for one; default true. */
+  readonly addSpecialTokens?: boolean;
+  /** Special tokens that the text spells become those tokens; by default they stay text. */
+  readonly parseSpecial?: boolean;
+  /** Refuse what is far longer than so many tokens, without tokenising all of it. */
+  readonly contextLength?: number;
+}
+
+export interface ChatTemplateOptions {
+  /** Ask for the beginning of the assistant's answer. */
+  readonly addGenerationPrompt: boolean;
+  /** As in EncodeOptions, of the rendered text. */
+  readonly contextLength?: number;
 }
 
 export interface ChatMessage {

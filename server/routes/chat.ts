@@ -2,10 +2,8 @@ import { createRoute } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import type { AppOptions } from "../app.ts";
 import type { ChatMessage } from "../engine/types.ts";
-import { toApiError } from "../errors.ts";
 import { chatLogprobs } from "../logprobs.ts";
-import { refuseFarTooLong } from "../prompt-length.ts";
-import { checkModel, generateRequests, newId, readBody } from "../requests.ts";
+import { checkModel, encodePrompt, generateRequests, newId, readBody } from "../requests.ts";
 import { type ChatRequest, chatChunkSchema, chatRequestSchema, chatResponseSchema } from "../schemas/chat.ts";
 import type { Serving } from "../serving.ts";
 import { type AnswerFormat, answer } from "./answer.ts";
@@ -23,7 +21,7 @@ export const chatRoute = createRoute({
 export async function chat(context: Context, serving: Serving, options: AppOptions): Promise<Response> {
   const fields = await readBody(context, chatRequestSchema, options.bodyLimitBytes);
   checkModel(serving, fields.model);
-  const prompt = render(fields.messages, serving);
+  const prompt = await render(fields.messages, serving, context.req.raw.signal);
   const id = newId("chatcmpl");
   const asked = fields.max_completion_tokens ?? fields.max_tokens;
   const maxTokens = (promptTokens: number) => asked ?? Math.max(1, serving.contextLength - promptTokens);
@@ -33,14 +31,13 @@ export async function chat(context: Context, serving: Serving, options: AppOptio
   return answer(context, serving, request, chatFormat(id, serving), options);
 }
 
-function render(given: ChatRequest["messages"], { tokenizer, contextLength }: Serving): number[] {
-  const messages = given.map(templateMessage);
-  for (const { content } of messages) refuseFarTooLong(content, tokenizer, contextLength, "messages");
-  try {
-    return tokenizer.applyChatTemplate(messages, { addGenerationPrompt: true });
-  } catch (error) {
-    throw toApiError(error, "messages");
-  }
+function render(
+  given: ChatRequest["messages"],
+  { prompts, contextLength }: Serving,
+  signal: AbortSignal,
+): Promise<number[]> {
+  const options = { addGenerationPrompt: true, contextLength };
+  return encodePrompt(prompts.applyChatTemplate(given.map(templateMessage), options, signal), "messages", signal);
 }
 
 /** A message as templates know it: text only, and "system" for what OpenAI renamed to "developer". */

@@ -4,8 +4,7 @@ import type { AppOptions } from "../app.ts";
 import type { ChoiceEvent } from "../choices.ts";
 import type { FinishReason } from "../engine/types.ts";
 import { characters, completionLogprobs } from "../logprobs.ts";
-import { refuseFarTooLong } from "../prompt-length.ts";
-import { checkModel, generateRequests, newId, readBody } from "../requests.ts";
+import { checkModel, encodePrompt, generateRequests, newId, readBody } from "../requests.ts";
 import { type CompletionRequest, completionRequestSchema, completionResponseSchema } from "../schemas/completions.ts";
 import type { Serving } from "../serving.ts";
 import { type AnswerFormat, answer } from "./answer.ts";
@@ -25,7 +24,7 @@ export const completionsRoute = createRoute({
 export async function completions(context: Context, serving: Serving, options: AppOptions): Promise<Response> {
   const fields = await readBody(context, completionRequestSchema, options.bodyLimitBytes);
   checkModel(serving, fields.model);
-  const prompts = promptIds(fields.prompt, serving);
+  const prompts = await promptIds(fields.prompt, serving, context.req.raw.signal);
   const id = newId("cmpl");
   const maxTokens = fields.max_tokens ?? DEFAULT_MAX_TOKENS;
   const logprobs = typeof fields.logprobs === "number" ? fields.logprobs : undefined;
@@ -36,14 +35,16 @@ export async function completions(context: Context, serving: Serving, options: A
 }
 
 /** Each prompt as token ids. Strings get what the tokenizer puts around a text, ids are taken as they are. */
-function promptIds(prompt: CompletionRequest["prompt"], { tokenizer, contextLength }: Serving): number[][] {
-  const encode = (text: string) => {
-    refuseFarTooLong(text, tokenizer, contextLength, "prompt");
-    return tokenizer.encode(text);
-  };
-  if (typeof prompt === "string") return [encode(prompt)];
-  if (prompt.every((item) => typeof item === "number")) return [prompt];
-  return prompt.map((item) => (typeof item === "string" ? encode(item) : item));
+async function promptIds(
+  prompt: CompletionRequest["prompt"],
+  { prompts, contextLength }: Serving,
+  signal: AbortSignal,
+): Promise<number[][]> {
+  const given = typeof prompt === "string" ? [prompt] : prompt;
+  if (given.every((item) => typeof item === "number")) return [given];
+  const texts = given.filter((item) => typeof item === "string");
+  if (texts.length === 0) return given as number[][];
+  return encodePrompt(prompts.encode(texts, { contextLength }, signal), "prompt", signal);
 }
 
 type Logprobs = ReturnType<typeof completionLogprobs>;

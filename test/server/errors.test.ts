@@ -1,8 +1,9 @@
 import { request as httpRequest } from "node:http";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { EngineError } from "../../server/engine/errors.ts";
+import { EngineError, engineErrors } from "../../server/engine/errors.ts";
 import type { Tokenizer } from "../../server/engine/types.ts";
 import type { ErrorBody } from "../../server/errors.ts";
+import type { PromptEncoder } from "../../server/prompts/encoder.ts";
 import type { StartedServer } from "../../server/start.ts";
 import { ChatTemplateError } from "../../server/tokenizer.ts";
 import { FakeEngine } from "../support/fake-engine.ts";
@@ -176,32 +177,32 @@ describe("chat completions", () => {
 });
 
 describe("the server", () => {
-  it("refuses a prompt of megabytes by its beginning", async () => {
-    const encoded: number[] = [];
-    const tokenizer: Tokenizer = {
-      ...tokenizerParts,
-      encode(text, options) {
-        encoded.push(text.length);
-        return testTokenizer.encode(text, options);
-      },
-    };
-    const other = await serve(servingOf(new FakeEngine(() => []), { tokenizer }));
-    await other.ready;
-    const huge = "All work and no play. ".repeat(200_000);
+  it("refuses a prompt of megabytes with both numbers", async () => {
+    const huge = "All work and no play. ".repeat(40_000);
     for (const [path, body, param] of [
       ["/v1/completions", { prompt: ["short", huge] }, "prompt"],
       ["/v1/chat/completions", { messages: [{ role: "user", content: huge }] }, "messages"],
+      ["/v1/chat/completions", { messages: new Array(20_000).fill(user) }, "messages"],
     ] as const) {
-      const response = await fetch(other.url + path, { method: "POST", body: JSON.stringify(body) });
-      const { error } = (await response.json()) as ErrorBody;
-      expect({ status: response.status, ...error }).toMatchObject({
-        status: 400,
-        code: "context_length_exceeded",
-        param,
-      });
-      expect(error.message).toMatch(/more than \d+ tokens; the context is 128 tokens/);
+      const { status, body: answer } = await post(path, body);
+      expect({ status, ...answer.error }).toMatchObject({ status: 400, code: "context_length_exceeded", param });
+      expect(answer.error.message).toMatch(/more than \d+ tokens; the context is 128 tokens/);
     }
-    expect(Math.max(...encoded)).toBeLessThan(10_000);
+  });
+
+  it("answers 429 with Retry-After while too many prompts wait", async () => {
+    const prompts: PromptEncoder = {
+      encode: () => Promise.reject(engineErrors.queueFull(256, 256)),
+      applyChatTemplate: () => Promise.reject(engineErrors.queueFull(256, 256)),
+      close: async () => {},
+    };
+    const other = await serve(servingOf(new FakeEngine(() => []), { prompts }));
+    await other.ready;
+    const response = await fetch(`${other.url}/v1/completions`, { method: "POST", body: '{"prompt":"a"}' });
+    expect([response.status, response.headers.get("retry-after")]).toEqual([429, "1"]);
+    expect(await response.json()).toMatchObject({
+      error: { code: "queue_full", message: expect.stringContaining("256") },
+    });
     await other.close();
   });
 

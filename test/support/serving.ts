@@ -1,7 +1,9 @@
 import { readFileSync } from "node:fs";
 import pino from "pino";
+import type { TokenizerFiles } from "../../models/types.ts";
 import { parseServerOptions } from "../../server/config.ts";
 import type { Engine } from "../../server/engine/types.ts";
+import { localEncoder } from "../../server/prompts/encoder.ts";
 import type { Serving } from "../../server/serving.ts";
 import { type StartedServer, startServer } from "../../server/start.ts";
 import { createTokenizer } from "../../server/tokenizer.ts";
@@ -9,21 +11,24 @@ import { createTokenizer } from "../../server/tokenizer.ts";
 const golden = JSON.parse(readFileSync(new URL("../golden/tokenizer/byte-level.json", import.meta.url), "utf8"));
 
 /** The small ChatML tokenizer of the goldens. */
-export const testTokenizer = createTokenizer({
+export const testTokenizerFiles: TokenizerFiles = {
   tokenizerJson: golden.tokenizerJson,
   tokenizerConfig: golden.tokenizerConfig,
   chatTemplate: golden.tokenizerConfig.chat_template,
-});
+};
+export const testTokenizer = createTokenizer(testTokenizerFiles);
 
 export const silentLog = pino({ level: "silent" });
 
 /** Something to serve around an engine. */
 export function servingOf(engine: Engine, changes: Partial<Serving> = {}): Serving {
+  const { tokenizer = testTokenizer } = changes;
   return {
     name: "test-model",
     root: "test/source",
     created: 1_700_000_000,
-    tokenizer: testTokenizer,
+    tokenizer,
+    prompts: localEncoder(tokenizer),
     engine,
     contextLength: 128,
     headDim: 32,
