@@ -4,6 +4,7 @@ import { ChatTemplate, ChatTemplateError } from "./chat-template.ts";
 import type { ChatMessage, ChatTemplateOptions, EncodeOptions, Tokenizer } from "./engine/types.ts";
 import { refuseFarTooLong } from "./prompts/length.ts";
 import { SpecialSpellings, unusedMark, wellFormed } from "./special-tokens.ts";
+import { byteSpelling } from "./token-bytes.ts";
 
 export { ChatTemplateError } from "./chat-template.ts";
 
@@ -59,6 +60,9 @@ class ModelTokenizer implements Tokenizer {
   readonly eosTokenIds: readonly number[];
   readonly #inner: LibraryTokenizer;
   readonly #specialIds: ReadonlySet<number>;
+  /** What the tokens that were added to the vocabulary spell, by id. */
+  readonly #added: ReadonlyMap<number, string>;
+  readonly #bytesOf: (token: string) => Uint8Array | null;
   readonly #spellings: SpecialSpellings;
   /** What tokenizer_config.json says about adding a BOS; undefined leaves it to tokenizer.json's post-processor. */
   readonly #addBos: boolean | undefined;
@@ -94,6 +98,8 @@ class ModelTokenizer implements Tokenizer {
     const special = added.filter((t) => t.special || specialByName.has(t.content) || specialById.has(t.id));
     const spelledSpecials = new Set(special.map((token) => token.content));
     this.#specialIds = new Set(special.map((token) => token.id));
+    this.#added = new Map(added.map(({ id, content }) => [id, content]));
+    this.#bytesOf = byteSpelling(inner.decoder);
     this.#spellings = new SpecialSpellings(spelledSpecials);
 
     const strips = added.some(({ lstrip, rstrip }) => lstrip || rstrip);
@@ -129,6 +135,15 @@ class ModelTokenizer implements Tokenizer {
     if (known.length === 0) return "";
     // The "clean up" of spaces before punctuation would make text that the model did not write.
     return this.#inner.decode(known, { clean_up_tokenization_spaces: false });
+  }
+
+  tokenBytes(id: number): Uint8Array {
+    const token = this.#inner.id_to_token(id);
+    if (token === undefined) return new Uint8Array();
+    const added = this.#added.get(id);
+    const bytes = added === undefined ? this.#bytesOf(token) : null;
+    // Decoders drop the space that a first token begins with: the second of two has it.
+    return bytes ?? new TextEncoder().encode(added ?? this.decode([id, id]).slice(this.decode([id]).length));
   }
 
   applyChatTemplate(messages: readonly ChatMessage[], options: ChatTemplateOptions): number[] {

@@ -129,6 +129,8 @@ export interface Tokenizer {
   /** Throws EngineError "context_overflow" if `contextLength` is given and the text is far over it. */
   encode(text: string, options?: EncodeOptions): number[];
   decode(ids: readonly number[], options?: { skipSpecialTokens?: boolean }): string;
+  /** The bytes that a token adds within a text: may be a part of a character. A special token's are its spelling's. */
+  tokenBytes(id: number): Uint8Array;
   /**
    * Renders the chat template. Throws ChatTemplateError for none, or with the template's own message, and EngineError as
    * `encode` does.

@@ -37,6 +37,7 @@ const tokenizerParts: Tokenizer = {
   eosTokenIds: testTokenizer.eosTokenIds,
   encode: (text, options) => testTokenizer.encode(text, options),
   decode: (ids, options) => testTokenizer.decode(ids, options),
+  tokenBytes: (id) => testTokenizer.tokenBytes(id),
   applyChatTemplate: (messages, options) => testTokenizer.applyChatTemplate(messages, options),
 };
 

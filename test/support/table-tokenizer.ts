@@ -36,6 +36,10 @@ export class TableTokenizer implements Tokenizer {
     return this.decoder.decode(Buffer.concat(visible.map((id) => this.table[id] ?? new Uint8Array())));
   }
 
+  tokenBytes(id: number): Uint8Array {
+    return this.table[id] ?? new Uint8Array();
+  }
+
   applyChatTemplate(): number[] {
     throw new Error("a table has no chat template");
   }
