@@ -1,10 +1,18 @@
 import { defineConfig } from "vitest/config";
 
-/** `npm test` runs the "unit" project; the real-model project needs a downloaded model and runs in CI. */
+/** `npm test` runs the "unit" project; "real" needs a downloaded model, "page" Chromium: they run in CI. */
 export default defineConfig({
   test: {
     projects: [
-      { test: { name: "unit", include: ["test/**/*.test.ts"], exclude: ["test/real/**"], testTimeout: 60_000 } },
+      {
+        test: {
+          name: "unit",
+          include: ["test/**/*.test.ts"],
+          exclude: ["test/real/**", "test/browser/**"],
+          testTimeout: 60_000,
+        },
+      },
+      { test: { name: "page", include: ["test/browser/**/*.test.ts"], testTimeout: 120_000 } },
       { test: { name: "real", include: ["test/real/**/*.test.ts"], testTimeout: 600_000 } },
     ],
     globalSetup: ["test/support/compile.ts"],

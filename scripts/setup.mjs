@@ -61,7 +61,10 @@ function buildAddon() {
 }
 
 function compile() {
-  run("tsc", process.execPath, [join(root, "node_modules/typescript/bin/tsc"), "-p", "tsconfig.build.json"]);
+  const tsc = join(root, "node_modules/typescript/bin/tsc");
+  // What runs in Node, and the page, which runs in a browser.
+  for (const project of ["tsconfig.build.json", "page/tsconfig.json"])
+    run("tsc", process.execPath, [tsc, "-p", project]);
 }
 
 /** One setup at a time in a checkout: `npm start` and `npm test` may be started together. */

@@ -3,10 +3,12 @@ import type { Context } from "hono";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
 import type { Logger } from "pino";
 import { type ApiError, apiErrors, toApiError } from "./errors.ts";
+import { addPage } from "./page/routes.ts";
 import { chat, chatRoute } from "./routes/chat.ts";
 import { completions, completionsRoute } from "./routes/completions.ts";
 import { health, healthRoute } from "./routes/health.ts";
 import { model, modelRoute, models, modelsRoute } from "./routes/models.ts";
+import { stats, statsRoute } from "./routes/stats.ts";
 import type { ServerState, Serving } from "./serving.ts";
 import { version } from "./version.ts";
 
@@ -34,6 +36,7 @@ export function createApp(options: AppOptions): OpenAPIHono {
     [chatRoute, served(chat)],
     [modelsRoute, served(models)],
     [modelRoute, served(model)],
+    [statsRoute, served(stats)],
     [healthRoute, (context) => health(context, options.state())],
   ];
   for (const [route, handle] of routes) {
@@ -41,6 +44,7 @@ export function createApp(options: AppOptions): OpenAPIHono {
     addRoute(app, route.method, route.path.replace(/\{(.+?)\}/g, ":$1"), handle);
   }
   addRoute(app, "get", "/openapi.json", (context) => context.json(openApiDocument(app)));
+  addPage(app);
   app.notFound((context) => errorResponse(context, apiErrors.unknownUrl(context.req.method, context.req.path)));
   app.onError((thrown, context) => {
     const error = toApiError(thrown);

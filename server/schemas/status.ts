@@ -23,3 +23,36 @@ export const healthSchema = z
     kv_cache_usage: z.number().optional().openapi({ description: "Share of the cache's blocks that sequences hold" }),
   })
   .openapi("Health");
+
+const count = integer.min(0);
+
+export const statsSchema = z
+  .object({
+    model: z.string(),
+    context_length: count.openapi({ description: "Longest sequence, prompt and generated, in tokens" }),
+    head_size: count.openapi({ description: "Components of a key: the most that r can be" }),
+    attention: z
+      .object({ mode: z.enum(["dense", "sparq"]), r: count, k: count, min_context: count })
+      .openapi({ description: "For requests that say nothing" }),
+    running: count,
+    waiting: count,
+    blocks: z
+      .object({ total: count, free: count, cached: count, owned: count })
+      .openapi({ description: "Of the cache: free, kept for prompts that begin alike, held by sequences" }),
+    steps: count,
+    preemptions: count,
+    prompt_tokens: count.openapi({ description: "Of the requests that have started" }),
+    cached_prompt_tokens: count.openapi({ description: "Of these, served from the prefix cache" }),
+    generated_tokens: count,
+    traffic: z
+      .object({
+        score_bytes: count.openapi({ description: "SparQ's ranking of the positions" }),
+        gather_bytes: count.openapi({ description: "SparQ's exact attention to those it keeps" }),
+        dense_bytes: count.openapi({ description: "Dense attention, that of prompts included" }),
+        dense_equivalent_bytes: count.openapi({
+          description: "What the same rows would have read with dense attention",
+        }),
+      })
+      .openapi({ description: "Bytes that attention has read from the cache" }),
+  })
+  .openapi("Stats");

@@ -1,0 +1,47 @@
+import { createRoute, type z } from "@hono/zod-openapi";
+import type { Context } from "hono";
+import { statsSchema } from "../schemas/status.ts";
+import type { Serving } from "../serving.ts";
+import { errorResponses } from "./responses.ts";
+
+export const statsRoute = createRoute({
+  method: "get",
+  path: "/v1/sparq/stats",
+  summary: "What the engine holds, and what it has done since it started",
+  responses: {
+    200: {
+      description: "The state, and sums to take differences of",
+      content: { "application/json": { schema: statsSchema } },
+    },
+    503: errorResponses[503],
+  },
+});
+
+export function stats(context: Context, serving: Serving): Response {
+  return context.json(describe(serving), 200, { "cache-control": "no-store" });
+}
+
+function describe({ name, contextLength, headDim, attention, engine }: Serving): z.output<typeof statsSchema> {
+  const { running, waiting, blocks, traffic, ...sums } = engine.stats();
+  const { mode, r, k, minContext = 0 } = attention;
+  return {
+    model: name,
+    context_length: contextLength,
+    head_size: headDim,
+    attention: { mode, r, k, min_context: minContext },
+    running,
+    waiting,
+    blocks,
+    steps: sums.steps,
+    preemptions: sums.preemptions,
+    prompt_tokens: sums.promptTokens,
+    cached_prompt_tokens: sums.cachedPromptTokens,
+    generated_tokens: sums.generatedTokens,
+    traffic: {
+      score_bytes: traffic.scoreBytes,
+      gather_bytes: traffic.gatherBytes,
+      dense_bytes: traffic.denseBytes,
+      dense_equivalent_bytes: traffic.denseEquivalentBytes,
+    },
+  };
+}
