@@ -6,7 +6,7 @@ import type { ModelConfig } from "../../models/types.ts";
 import { EngineError, engineErrors } from "./errors.ts";
 import { Generation, type Progress, type TokenMeaning } from "./generation.ts";
 import { combineObservers, type EndReason, type EngineObserver, type ObservedStep, RequestReport } from "./observer.ts";
-import { defaultSchedulerSettings, type SampledToken, Scheduler, type SchedulerSettings } from "./scheduler.ts";
+import { type SampledTokens, Scheduler, type SchedulerSettings } from "./scheduler.ts";
 import type {
   Engine,
   EngineStats,
@@ -169,7 +169,7 @@ class StepEngine implements Engine {
     return { output, seconds: this.now() - started };
   }
 
-  /** The next token of each sequence that got one. */
+  /** The next tokens of each sequence that got any. */
   private accept(plan: StepPlan, batch: readonly Generation[], sampled: RunnerOutput["sampled"]): Outcome[] {
     if (sampled.length !== batch.length) {
       throw new Error(`a step of ${batch.length} sequences brought results of ${sampled.length}`);
@@ -180,8 +180,7 @@ class StepEngine implements Engine {
       try {
         const progress = generation.accept(plan.sequences[i]!, sampled[i]!);
         if (progress === null) continue;
-        const { tokenId, event, end } = progress;
-        outcomes.push({ requestId: generation.id, tokenId, finished: end !== null, generation, event, end });
+        outcomes.push({ requestId: generation.id, finished: progress.end !== null, generation, ...progress });
       } catch (error) {
         this.drop(generation, engineErrors.stepFailed(error));
       }
@@ -190,9 +189,9 @@ class StepEngine implements Engine {
   }
 
   private emit(outcomes: readonly Outcome[]): void {
-    for (const { generation, event, end } of outcomes) {
+    for (const { generation, events, end } of outcomes) {
       if (!this.isLive(generation)) continue;
-      if (event !== null) {
+      for (const event of events) {
         this.generatedTokens += 1;
         generation.report.token();
         generation.events.push(event);
@@ -262,11 +261,7 @@ class StepEngine implements Engine {
   private reset(): void {
     this.cache = new CacheManager(this.options.cache);
     const maxScoredRows = Math.max(1, Math.floor(MOST_LOGITS / this.options.config.vocabSize));
-    this.scheduler = new Scheduler(this.cache, {
-      ...defaultSchedulerSettings,
-      maxScoredRows,
-      ...this.options.scheduler,
-    });
+    this.scheduler = new Scheduler(this.cache, { maxScoredRows, ...this.options.scheduler });
   }
 
   private check(): void {
@@ -275,14 +270,16 @@ class StepEngine implements Engine {
   }
 }
 
-interface Outcome extends SampledToken, Progress {
+interface Outcome extends SampledTokens, Progress {
   readonly generation: Generation;
 }
 
 function describeStep({ sequences }: StepPlan, output: RunnerOutput, seconds: number): ObservedStep {
   const rows = sequences.reduce((sum, { tokenIds }) => sum + tokenIds.length, 0);
   const { traffic, attentionSeconds } = output;
-  const decodeRows = sequences.filter((s) => s.tokenIds.length === 1 && s.contextLength >= s.denseUntil).length;
+  const decodeRows = sequences.reduce((sum, { tokenIds, draft = [], contextLength, denseUntil }) => {
+    return tokenIds.length === 1 + draft.length && contextLength >= denseUntil ? sum + tokenIds.length : sum;
+  }, 0);
   return {
     seconds,
     sequences: sequences.length,

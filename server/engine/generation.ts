@@ -1,4 +1,4 @@
-import type { RowSampling, SampledRow, StepSequence } from "../../attention/types.ts";
+import type { RowSampling, SampledRow } from "../../attention/types.ts";
 import { Detokenizer } from "./detokenizer.ts";
 import { EventQueue } from "./event-queue.ts";
 import type { EndReason, RequestReport } from "./observer.ts";
@@ -6,7 +6,14 @@ import { PromptScores } from "./prompt-scores.ts";
 import { RandomStream } from "./random.ts";
 import { RowSettings } from "./row-settings.ts";
 import { StopMatcher } from "./stop.ts";
-import type { FinishReason, GenerateRequest, GenerationSummary, TokenEvent, Tokenizer } from "./types.ts";
+import type {
+  FinishReason,
+  GenerateRequest,
+  GenerationSummary,
+  PlannedSequence,
+  TokenEvent,
+  Tokenizer,
+} from "./types.ts";
 
 /** What a model's tokens mean to a generation. */
 export interface TokenMeaning {
@@ -14,17 +21,18 @@ export interface TokenMeaning {
   readonly eosTokenIds: ReadonlySet<number>;
 }
 
-/** What a generation makes of a step that brought a token. */
+/** What a generation makes of a step that brought tokens. */
 export interface Progress {
-  readonly tokenId: number;
+  /** At least one. */
+  readonly tokenIds: readonly number[];
   /** Why no token follows, if none does. */
   readonly end: FinishReason | null;
-  /** Null if no token was asked for, only the prompt's log-probabilities. */
-  readonly event: TokenEvent | null;
+  /** Of each token; none if no token was asked for, only the prompt's log-probabilities. */
+  readonly events: readonly TokenEvent[];
 }
 
 /** A step's share of a sequence, as far as it matters here. */
-type Rows = Pick<StepSequence, "tokenIds" | "contextLength" | "logits">;
+type Rows = Pick<PlannedSequence, "tokenIds" | "contextLength" | "logits" | "draft">;
 
 /** One request on its way: what has been generated, and its text. Knows nothing of blocks or steps. */
 export class Generation {
@@ -68,40 +76,63 @@ export class Generation {
   }
 
   /**
-   * How the rows that have logits are read: those that foretell the prompt's own tokens, and the last one, if it gives the
-   * next token. Does not mutate: a draw depends on the seed and the count. Good until accept().
+   * How the rows that have logits are read: those that foretell the prompt's own tokens; the one that gives the next token, if
+   * it is among them; and the one after each token of a draft, as it would be if the tokens up to it had been generated. Does
+   * not mutate: a draw depends on the seed and the count. Good until accept().
    */
   sampling(rows: Rows): RowSampling[] {
     const scored = this.scores?.rows(rows.contextLength, this.scoredRows(rows)) ?? [];
     if (!this.bringsToken(rows)) return scored;
-    const early = this.completionTokens < this.minTokens;
-    return [...scored, this.rows.next(this.random.uniform(this.completionTokens), early)];
+    const { draft = [] } = rows;
+    const own = Array.from({ length: 1 + draft.length }, (_, i) => {
+      const count = this.completionTokens + i;
+      return this.rows.next(this.random.uniform(count), count < this.minTokens, draft.slice(0, i));
+    });
+    return [...scored, ...own];
   }
 
   /** Takes in what these rows gave; null if that was no new token. Mutates. Throws the error of a row that has one. */
   accept(rows: Rows, sampled: readonly SampledRow[]): Progress | null {
     const scored = this.scoredRows(rows);
     this.scores?.accept(rows.contextLength, sampled.slice(0, scored));
-    const row = sampled[scored];
-    if (row === undefined) return null;
-    if (row.error) throw row.error;
-    const { tokenId } = row;
-    if (this.maxNewTokens === 0) return { tokenId, end: "length", event: null };
-    this.rows.count(tokenId);
-    this.completionTokens += 1;
-    const event = this.eventOf(row);
-    return { tokenId, end: event.finishReason, event };
+    const own = sampled.slice(scored);
+    if (own.length === 0) return null;
+    if (this.maxNewTokens === 0) return { tokenIds: [tokenOf(own[0]!)], end: "length", events: [] };
+    const events = this.acceptAfter(rows.draft ?? [], own);
+    return { tokenIds: events.map(({ tokenId }) => tokenId), end: events.at(-1)!.finishReason, events };
+  }
+
+  /**
+   * Takes in rows as far as they are true: row i was run after the draft's first i tokens, so it counts if the rows before it
+   * were sampled to just these. The last one that counts is the first that differs from the draft, or the one behind it all.
+   */
+  private acceptAfter(draft: readonly number[], rows: readonly SampledRow[]): TokenEvent[] {
+    const events: TokenEvent[] = [];
+    for (const [i, row] of rows.entries()) {
+      // Those before it are out of doubt; a row at fault will be the next step's first.
+      if (row.error && i > 0) break;
+      const event = this.eventOf(row);
+      events.push(event);
+      if (event.finishReason !== null || event.tokenId !== draft[i]) break;
+    }
+    return events;
   }
 
   private scoredRows({ logits, contextLength, tokenIds }: Rows): number {
-    return logits === "all" ? Math.min(tokenIds.length, this.request.promptIds.length - 1 - contextLength) : 0;
+    const left = this.request.promptIds.length - 1 - contextLength;
+    return logits === "all" ? Math.max(0, Math.min(tokenIds.length, left)) : 0;
   }
 
-  private bringsToken({ contextLength, tokenIds }: Rows): boolean {
-    return contextLength + tokenIds.length === this.request.promptIds.length + this.completionTokens;
+  private bringsToken({ contextLength, tokenIds, draft = [] }: Rows): boolean {
+    const known = this.request.promptIds.length + this.completionTokens;
+    return contextLength + tokenIds.length - draft.length === known;
   }
 
-  private eventOf({ tokenId, logprob, top }: SampledRow): TokenEvent {
+  private eventOf(row: SampledRow): TokenEvent {
+    const tokenId = tokenOf(row);
+    const { logprob, top } = row;
+    this.rows.count(tokenId);
+    this.completionTokens += 1;
     const event = { tokenId, ...this.textOf(tokenId) };
     return this.request.sampling.logprobs === undefined ? event : { ...event, logprobs: { logprob, top } };
   }
@@ -133,6 +164,12 @@ export class Generation {
     const { text, stopped } = this.stops.push(this.detokenizer.flush());
     return stopped ? { text, reason: "stop" } : { text: text + this.stops.flush(), reason: "length" };
   }
+}
+
+/** Throws the error of a row that has one. */
+function tokenOf({ tokenId, error }: SampledRow): number {
+  if (error) throw error;
+  return tokenId;
 }
 
 /** The special token that a stop string spells, if it does: skipped in the text, it would never be found there. */

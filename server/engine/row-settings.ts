@@ -33,11 +33,14 @@ export class RowSettings {
     if (this.fixed.repetitionPenalty !== 1) for (const token of promptIds) this.placeOf(token);
   }
 
-  /** How the next row is sampled, with this random number. Its counts change with the next count(). */
-  next(uniform: number, early = false): RowSampling {
+  /**
+   * How the next row is sampled, with this random number; or the one after the tokens of `draft`, if these come to be. Its
+   * counts change with the next count().
+   */
+  next(uniform: number, early = false, draft: readonly number[] = []): RowSampling {
     const settings = early ? this.early : this.fixed;
     if (this.counts === null) return { ...settings, uniform };
-    return { ...settings, uniform, counts: this.counts.pairs.subarray(0, this.counts.length) };
+    return { ...settings, uniform, counts: this.countsAfter(draft) };
   }
 
   /** Takes in a generated token. Mutates. */
@@ -45,6 +48,18 @@ export class RowSettings {
     if (this.counts === null) return;
     const place = this.placeOf(token);
     this.counts.pairs[place + 1]! += 1;
+  }
+
+  private countsAfter(draft: readonly number[]): Int32Array {
+    const { pairs, length, places } = this.counts!;
+    const known = pairs.subarray(0, length);
+    if (draft.length === 0) return known;
+    const fresh = [...new Set(draft)].filter((token) => !places.has(token));
+    const counts = new Int32Array(length + 2 * fresh.length);
+    counts.set(known);
+    for (const [i, token] of fresh.entries()) counts[length + 2 * i] = token;
+    for (const token of draft) counts[(places.get(token) ?? length + 2 * fresh.indexOf(token)) + 1]! += 1;
+    return counts;
   }
 
   /** Where a token's pair begins; appended, not yet generated, if it is new. */

@@ -2,6 +2,7 @@ import type { AttentionSettings } from "../../attention/types.ts";
 import type { CacheManager } from "../../kvcache/cache-manager.ts";
 import { engineErrors } from "./errors.ts";
 import { Sequence, type SequenceRequest } from "./sequence.ts";
+import { chancesOf, draftLengths, Speculation, type SpeculationSettings } from "./speculation.ts";
 import type { PlannedSequence, StepPlan } from "./types.ts";
 
 export interface SchedulerSettings {
@@ -11,16 +12,33 @@ export interface SchedulerSettings {
   readonly maxRunning: number;
   /** Prompt rows of a step at most whose logits are wanted, since each row of logits is as long as the vocabulary; >= 1. */
   readonly maxScoredRows: number;
+  /** Decoding requests may run drafts of their next tokens; null: none does. */
+  readonly speculation: SpeculationSettings | null;
 }
 
-export const defaultSchedulerSettings: SchedulerSettings = { maxRows: 512, maxRunning: 32, maxScoredRows: 128 };
+export const defaultSchedulerSettings: SchedulerSettings = {
+  maxRows: 512,
+  maxRunning: 32,
+  maxScoredRows: 128,
+  speculation: null,
+};
 
 /** What a step gave one request. */
-export interface SampledToken {
+export interface SampledTokens {
   readonly requestId: string;
-  readonly tokenId: number;
-  /** The request ends with this token. */
+  /** The tokens of its draft that were right, then the one that took the place of the next: at least one. */
+  readonly tokenIds: readonly number[];
+  /** The request ends with the last of them. */
   readonly finished: boolean;
+}
+
+/** One sequence's part of a step. */
+interface Share {
+  readonly sequence: Sequence;
+  /** Rows of tokens that are certain; those of the draft follow. */
+  readonly rows: number;
+  readonly attention: AttentionSettings;
+  draft: readonly number[];
 }
 
 export interface SchedulerStats {
@@ -30,6 +48,10 @@ export interface SchedulerStats {
   /** Prompt tokens of the requests admitted so far, and how many of them the prefix cache served. */
   readonly promptTokens: number;
   readonly cachedPromptTokens: number;
+  /** Drafts that were run, their tokens, and how many of these came true. */
+  readonly drafts: number;
+  readonly draftTokens: number;
+  readonly acceptedDraftTokens: number;
 }
 
 /**
@@ -40,6 +62,8 @@ export interface SchedulerStats {
  * admitted when the blocks of all its known tokens can be had. When a decoding request needs a block and none is left,
  * the latest comer loses its blocks and waits, at its place in the order, to be computed again. So the oldest request
  * always moves, and since `add` refuses what could not run alone, every request ends.
+ *
+ * Drafts take what the step has left, rows and blocks, and nothing from anybody: see speculation.ts for when they do.
  */
 export class Scheduler {
   private readonly cache: CacheManager;
@@ -48,18 +72,25 @@ export class Scheduler {
   // Both in order of arrival; everything in `running` came before everything in `waiting`.
   private readonly running: Sequence[] = [];
   private readonly waiting: Sequence[] = [];
-  private inFlight: { readonly sequence: Sequence; readonly rows: number }[] | null = null;
-  private readonly totals = { preemptions: 0, promptTokens: 0, cachedPromptTokens: 0 };
+  private inFlight: readonly Share[] | null = null;
+  private readonly totals = {
+    preemptions: 0,
+    promptTokens: 0,
+    cachedPromptTokens: 0,
+    drafts: 0,
+    draftTokens: 0,
+    acceptedDraftTokens: 0,
+  };
 
   /** Throws RangeError unless 1 <= maxRunning <= maxRows and 1 <= maxScoredRows. */
-  constructor(cache: CacheManager, settings: SchedulerSettings = defaultSchedulerSettings) {
-    const { maxRows, maxRunning, maxScoredRows } = settings;
+  constructor(cache: CacheManager, settings: Partial<SchedulerSettings> = {}) {
+    this.settings = { ...defaultSchedulerSettings, ...settings };
+    const { maxRows, maxRunning, maxScoredRows } = this.settings;
     if (!(maxRunning >= 1 && maxRunning <= maxRows)) {
       throw new RangeError(`${maxRunning} running sequences do not fit into steps of ${maxRows} rows`);
     }
     if (!(maxScoredRows >= 1)) throw new RangeError(`${maxScoredRows} scored rows of a step: at least 1 is needed`);
     this.cache = cache;
-    this.settings = settings;
   }
 
   get stats(): SchedulerStats {
@@ -80,6 +111,9 @@ export class Scheduler {
     const { total } = this.cache.counts;
     if (needed > total) throw engineErrors.cacheTooSmall(needed, total, positions, this.cache.blockSize);
     const sequence = new Sequence(request);
+    if (this.settings.speculation !== null && request.speculate !== false) {
+      sequence.speculation = new Speculation(sequence.tokens);
+    }
     this.cache.open(request.id, sequence.tokens.slice(), request.cacheSalt, !request.scorePrompt);
     this.live.set(request.id, sequence);
     this.waiting.push(sequence);
@@ -105,8 +139,7 @@ export class Scheduler {
   plan(): StepPlan | null {
     if (this.inFlight !== null) throw new Error("plan() before the last step's commit()");
     const preempted: string[] = [];
-    const planned: PlannedSequence[] = [];
-    const inFlight: { sequence: Sequence; rows: number }[] = [];
+    const shares: Share[] = [];
     let budget = this.settings.maxRows;
     let scoredBudget = this.settings.maxScoredRows;
     const include = (sequence: Sequence) => {
@@ -114,8 +147,7 @@ export class Scheduler {
       if (rows === 0) return;
       budget -= rows;
       if (sequence.scoring) scoredBudget -= rows;
-      inFlight.push({ sequence, rows });
-      planned.push(this.describe(sequence, rows, attention));
+      shares.push({ sequence, rows, attention, draft: [] });
     };
 
     for (const sequence of this.running.filter((s) => s.decoding)) {
@@ -128,34 +160,71 @@ export class Scheduler {
     }
     while (budget > 0 && this.admitNext()) include(this.running.at(-1)!);
 
-    if (planned.length === 0) {
+    if (shares.length === 0) {
       if (this.live.size > 0)
         throw new Error(`none of ${this.live.size} requests can run: ${JSON.stringify(this.stats)}`);
       return null;
     }
-    this.inFlight = inFlight;
-    return { sequences: planned, preempted };
+    if (this.settings.speculation !== null) this.addDrafts(shares, budget, this.settings.speculation);
+    this.inFlight = shares;
+    return { sequences: shares.map((share) => this.describe(share)), preempted };
   }
 
   /**
-   * Takes in a step's outcome: one token for each live request whose plan asked for logits. A failed step is committed
-   * with no results after its requests were aborted. Mutates. Throws Error if no step is in flight or a token is missing.
+   * Takes in a step's outcome: tokens for each live request whose plan asked for logits. A failed step is committed with no
+   * results after its requests were aborted. Mutates. Throws Error if no step is in flight, tokens are missing, or tokens
+   * before the last are not those of the draft.
    */
-  commit(results: readonly SampledToken[]): void {
+  commit(results: readonly SampledTokens[]): void {
     if (this.inFlight === null) throw new Error("commit() without a step in flight");
     const tokens = new Map(results.map((result) => [result.requestId, result]));
     const steps = this.inFlight.filter(({ sequence }) => this.live.get(sequence.id) === sequence);
     const lacking = steps.find(({ sequence, rows }) => rows === sequence.pending && !tokens.has(sequence.id));
     if (lacking !== undefined) throw new Error(`the step brought no token for request ${lacking.sequence.id}`);
+    for (const { sequence, draft } of steps) {
+      const accepted = tokens.get(sequence.id)?.tokenIds.slice(0, -1) ?? [];
+      if (accepted.some((token, i) => token !== draft[i])) {
+        throw new Error(`the step brought request ${sequence.id} tokens that follow no draft`);
+      }
+    }
     this.inFlight = null;
-    for (const { sequence, rows } of steps) {
+    for (const { sequence, rows, draft } of steps) {
       const sampled = rows === sequence.pending ? tokens.get(sequence.id) : undefined;
-      sequence.computed += rows;
+      const accepted = sampled === undefined ? 0 : sampled.tokenIds.length - 1;
+      // The cache may hold more, from tokens that turned out wrong: they are overwritten.
+      sequence.computed += rows + accepted;
       sequence.scored = Math.max(sequence.scored, Math.min(sequence.computed, sequence.promptLength - 1));
       this.cache.markComputed(sequence.id, sequence.computed);
       if (sampled === undefined) continue;
-      sequence.tokens.push(sampled.tokenId);
+      this.totals.drafts += draft.length > 0 ? 1 : 0;
+      this.totals.draftTokens += draft.length;
+      this.totals.acceptedDraftTokens += accepted;
+      sequence.speculation?.learn(sampled.tokenIds);
+      sequence.tokens.push(...sampled.tokenIds);
       if (sampled.finished) this.abort(sequence.id);
+    }
+  }
+
+  /** Gives decoding requests drafts, as far as they are worth it and `budget` rows and the available blocks allow. */
+  private addDrafts(shares: readonly Share[], budget: number, { maxDraft, stepCost }: SpeculationSettings): void {
+    const decoding = shares.filter(({ sequence }) => sequence.decoding);
+    const proposals = decoding.flatMap((share) => {
+      const { speculation, left } = share.sequence;
+      // The request's last token never runs, and a draft of all but it gives that one too.
+      const draft = speculation?.propose(Math.min(maxDraft, left - 1));
+      return draft === undefined ? [] : [{ share, draft, chances: chancesOf(draft, speculation!.acceptance) }];
+    });
+    const chances = proposals.map((proposal) => proposal.chances);
+    let free = budget;
+    for (const [i, wanted] of draftLengths(chances, decoding.length, stepCost).entries()) {
+      const { share, draft } = proposals[i]!;
+      const { sequence } = share;
+      let length = sequence.nextRows(1 + free, wanted).rows - 1;
+      while (length > 0 && !this.cache.canReserve(sequence.id, sequence.tokens.length + length)) length -= 1;
+      if (length === 0) continue;
+      this.cache.reserve(sequence.id, sequence.tokens.length + length);
+      share.draft = draft.tokens.slice(0, length);
+      free -= length;
     }
   }
 
@@ -198,16 +267,17 @@ export class Scheduler {
     this.totals.cachedPromptTokens += sequence.computed - before;
   }
 
-  private describe(sequence: Sequence, rows: number, attention: AttentionSettings): PlannedSequence {
+  private describe({ sequence, rows, attention, draft }: Share): PlannedSequence {
     const { id, computed, tokens, promptLength } = sequence;
     return {
       requestId: id,
-      tokenIds: tokens.slice(computed, computed + rows),
+      tokenIds: [...tokens.slice(computed, computed + rows), ...draft],
       contextLength: computed,
-      blockTable: this.cache.blockTable(id, computed + rows),
+      blockTable: this.cache.blockTable(id, computed + rows + draft.length),
       attention,
       denseUntil: promptLength,
-      logits: sequence.scoring ? "all" : rows === sequence.pending ? "last" : "none",
+      logits: sequence.scoring || draft.length > 0 ? "all" : rows === sequence.pending ? "last" : "none",
+      ...(draft.length > 0 ? { draft } : {}),
     };
   }
 }

@@ -1,4 +1,5 @@
 import type { AttentionSettings } from "../../attention/types.ts";
+import type { Speculation } from "./speculation.ts";
 
 /** A request as the scheduler sees it. */
 export interface SequenceRequest {
@@ -13,6 +14,8 @@ export interface SequenceRequest {
   readonly cacheSalt?: string;
   /** The logits of the prompt's rows are wanted: the prompt is computed, not served from the prefix cache. */
   readonly scorePrompt?: boolean;
+  /** Whether drafts of its tokens may be run; default true. Its tokens are the same either way. */
+  readonly speculate?: boolean;
 }
 
 /** A live request: its tokens, and how far the cache holds them. Only the scheduler changes it. */
@@ -20,6 +23,9 @@ export class Sequence {
   readonly id: string;
   readonly promptLength: number;
   readonly attention: AttentionSettings;
+  readonly maxNewTokens: number;
+  /** Null if it runs no drafts. */
+  speculation: Speculation | null = null;
   /** The prompt, then what was generated. */
   readonly tokens: number[];
   /** Leading positions whose K and V are in the cache. */
@@ -34,6 +40,7 @@ export class Sequence {
     this.id = request.id;
     this.promptLength = request.promptIds.length;
     this.attention = request.attention;
+    this.maxNewTokens = request.maxNewTokens;
     this.tokens = [...request.promptIds];
     this.scored = request.scorePrompt ? 0 : this.promptLength - 1;
   }
@@ -52,13 +59,18 @@ export class Sequence {
     return this.pending === 1 && this.computed >= this.promptLength;
   }
 
+  /** Tokens that may still be generated. */
+  get left(): number {
+    return this.promptLength + this.maxNewTokens - this.tokens.length;
+  }
+
   /**
-   * How the next rows attend, at most `most` of them, and how many do so alike: below `attention.minContext` positions
+   * How the next rows attend, `draft` more than the pending ones but at most `most`, and how many do so alike: below `attention.minContext` positions
    * SparQ does not pay, and rows are dense. The same position attends the same way when it is run again.
    */
-  nextRows(most: number): { rows: number; attention: AttentionSettings } {
+  nextRows(most: number, draft = 0): { rows: number; attention: AttentionSettings } {
     const { attention, computed, promptLength } = this;
-    const rows = Math.min(this.pending, most);
+    const rows = Math.min(this.pending + draft, most);
     // The row at position p sees p + 1 positions. Rows of the prompt are dense whatever the mode.
     const sparseFrom = Math.max((attention.minContext ?? 0) - 1, promptLength);
     if (attention.mode === "dense" || sparseFrom === promptLength || computed >= sparseFrom) return { rows, attention };

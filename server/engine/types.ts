@@ -45,6 +45,8 @@ export interface GenerateRequest {
   readonly tenant?: string;
   /** Only requests of the same salt share cached prompts: it keeps tenants from timing each other's. */
   readonly cacheSalt?: string;
+  /** Whether drafts of its tokens may be run, where the engine does so; default true. The tokens are the same either way. */
+  readonly speculate?: boolean;
   readonly promptLogprobs?: PromptLogprobs;
 }
 
@@ -95,6 +97,10 @@ export interface EngineStats {
   readonly promptTokens: number;
   readonly cachedPromptTokens: number;
   readonly generatedTokens: number;
+  /** Drafts that were run, their tokens, and how many of these came true: each of them saved a step of its sequence. */
+  readonly drafts: number;
+  readonly draftTokens: number;
+  readonly acceptedDraftTokens: number;
   readonly traffic: Traffic;
 }
 
@@ -119,6 +125,8 @@ export interface StepPlan {
 
 export interface PlannedSequence extends StepSequence {
   readonly requestId: string;
+  /** The last of its tokens, if these are guesses that the step is to check; all its rows are sampled then. */
+  readonly draft?: readonly number[];
 }
 
 /** Token ids to text and back. Ids are the model's; text never contains half a character. */

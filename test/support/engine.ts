@@ -1,7 +1,7 @@
 import type { AttentionSettings, StepSequence } from "../../attention/types.ts";
 import { createEngine, type EngineOptions, type StepRunner } from "../../server/engine/engine.ts";
 import type { Engine, EventLogprobs, GenerateRequest, SamplingParams, TokenEvent } from "../../server/engine/types.ts";
-import { FakeRunner, type FakeRunnerOptions, generateAlone, sampleLast, scoreAlone } from "./fake-model.ts";
+import { FakeRunner, type FakeRunnerOptions, generateAlone, sampleRows, scoreAlone } from "./fake-model.ts";
 import { TableTokenizer } from "./table-tokenizer.ts";
 
 export const BLOCK = 4;
@@ -28,10 +28,11 @@ interface SetUp extends Partial<Omit<EngineOptions, "cache">> {
   readonly blocks?: number;
   readonly prefixCaching?: boolean;
   readonly beforeStep?: FakeRunnerOptions["beforeStep"];
+  readonly habit?: number;
 }
 
-export function setUp({ blocks = 64, prefixCaching = true, beforeStep, ...options }: SetUp = {}) {
-  const runner = new FakeRunner({ vocabSize, blocks, blockSize: BLOCK, ...(beforeStep && { beforeStep }) });
+export function setUp({ blocks = 64, prefixCaching = true, habit = 0, beforeStep, ...options }: SetUp = {}) {
+  const runner = new FakeRunner({ vocabSize, blocks, blockSize: BLOCK, habit, ...(beforeStep && { beforeStep }) });
   const engine = createEngine({
     runner,
     config: { vocabSize, maxPositions, eosTokenIds: [] },
@@ -55,20 +56,27 @@ export async function collect(engine: Engine, request: GenerateRequest, signal?:
 
 export const idsOf = (events: readonly TokenEvent[]) => events.map(({ tokenId }) => tokenId);
 export const textOf = (events: readonly TokenEvent[]) => events.map(({ text }) => text).join("");
-export const alone = (request: GenerateRequest) => generateAlone(request, vocabSize, maxPositions);
+export const alone = (request: GenerateRequest, habit = 0) => generateAlone(request, vocabSize, maxPositions, habit);
 
 /** A request with its prompt's log-probabilities, as they come: each answer is one. */
-export function scoring(request: GenerateRequest, top = 1) {
+export function scoring(request: GenerateRequest, top = 1, habit = 0) {
   const answers: (readonly EventLogprobs[])[] = [];
   const promptLogprobs = { top, onReady: (logprobs: readonly EventLogprobs[]) => void answers.push(logprobs) };
-  return { request: { ...request, promptLogprobs }, answers, expected: scoreAlone(request, vocabSize, top) };
+  return { request: { ...request, promptLogprobs }, answers, expected: scoreAlone(request, vocabSize, top, habit) };
 }
 
-/** A runner without a store: `rowOf` gives a sequence's logits. */
-export function simpleRunner(rowOf: (sequence: StepSequence) => Float32Array): StepRunner {
+/** A runner without a store: `rowOf` gives the logits of a sequence's row. */
+export function simpleRunner(rowOf: (sequence: StepSequence, row: number) => Float32Array): StepRunner {
   return {
     step: async (sequences) => ({
-      sampled: sequences.map((s) => (s.logits === "none" ? [] : sampleLast(s, rowOf(s)))),
+      sampled: sequences.map((sequence) => {
+        const { tokenIds, sampling = [] } = sequence;
+        const first = tokenIds.length - sampling.length;
+        return sampleRows(
+          sequence,
+          sampling.map((_, i) => rowOf(sequence, first + i)),
+        );
+      }),
       traffic: { scoreBytes: 0, gatherBytes: 0, denseBytes: 0, denseEquivalentBytes: 0 },
     }),
     close: () => {},
@@ -76,11 +84,11 @@ export function simpleRunner(rowOf: (sequence: StepSequence) => Float32Array): S
 }
 
 /** An engine whose requests all get these tokens. */
-export function scriptedEngine(script: readonly number[]): Engine {
-  const runner = simpleRunner(({ contextLength, tokenIds, denseUntil }) => {
-    const row = new Float32Array(vocabSize);
-    row[script[contextLength + tokenIds.length - denseUntil]!] = 9;
-    return row;
+export function scriptedEngine(script: readonly number[], options: SetUp = {}): Engine {
+  const runner = simpleRunner(({ contextLength, denseUntil }, row) => {
+    const logits = new Float32Array(vocabSize);
+    logits[script[contextLength + row + 1 - denseUntil]!] = 9;
+    return logits;
   });
-  return setUp({ runner }).engine;
+  return setUp({ runner, ...options }).engine;
 }

@@ -71,6 +71,9 @@ export class FakeEngine implements Engine {
       promptTokens: 0,
       cachedPromptTokens: 0,
       generatedTokens: 0,
+      drafts: 0,
+      draftTokens: 0,
+      acceptedDraftTokens: 0,
       traffic: { scoreBytes: 0, gatherBytes: 0, denseBytes: 0, denseEquivalentBytes: 0 },
     };
   }

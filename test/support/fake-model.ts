@@ -33,27 +33,27 @@ function entryOf(
   return mix(mix(mix(history, token), position), position < denseUntil ? 0 : hashSettings(settings));
 }
 
-function logitsOf(history: number, vocabSize: number): Float32Array {
-  return Float32Array.from({ length: vocabSize }, (_, id) => (mix(history, id) / 2 ** 32) * 8);
+/** A habit makes what followed a token likely to follow it again. */
+function logitsOf(history: number, token: number, vocabSize: number, habit: number): Float32Array {
+  return Float32Array.from({ length: vocabSize }, (_, id) => {
+    return ((mix(history, id) + habit * mix(token, id)) / 2 ** 32) * 8;
+  });
 }
 
 /** What the step would sample from a sequence's rows of logits. */
-function sampleRows(sequence: StepSequence, rows: readonly Float32Array[]): SampledRow[] {
+export function sampleRows(sequence: StepSequence, rows: readonly Float32Array[]): SampledRow[] {
   const { sampling = [] } = sequence;
   if (sampling.length !== rows.length)
     throw new Error(`sampling of ${sampling.length} rows, ${rows.length} have logits`);
   return rows.map((logits, i) => new Sampler(logits.length).sample(logits, sampling[i]!));
 }
 
-/** What the step would sample from a sequence's last row; nothing from no logits. */
-export function sampleLast(sequence: StepSequence, logits: Float32Array): SampledRow[] {
-  return (sequence.sampling ?? []).map((row) => new Sampler(logits.length).sample(logits, row));
-}
-
 export interface FakeRunnerOptions {
   readonly vocabSize: number;
   readonly blocks: number;
   readonly blockSize: number;
+  /** How much the next token depends on the last one alone; default 0. */
+  readonly habit?: number;
   /** Called before each step; what it throws fails the step. */
   readonly beforeStep?: (sequences: readonly StepSequence[], step: number) => void | Promise<void>;
 }
@@ -101,7 +101,7 @@ export class FakeRunner implements StepRunner {
   }
 
   private run({ tokenIds, contextLength, blockTable, attention, denseUntil, logits }: StepSequence): Float32Array[] {
-    const { blockSize, blocks, vocabSize } = this.options;
+    const { blockSize, blocks, vocabSize, habit = 0 } = this.options;
     if (tokenIds.length === 0) throw new Error("a sequence without rows");
     const length = contextLength + tokenIds.length;
     if (blockTable.length !== Math.ceil(length / blockSize)) {
@@ -123,7 +123,7 @@ export class FakeRunner implements StepRunner {
       } else if (this.written[slot] === 0) throw new Error(`position ${position} is read but was never written`);
       history = mix(history, this.store[slot]!);
       if (position >= contextLength && (logits === "all" || (logits === "last" && position === length - 1))) {
-        rows.push(logitsOf(history, vocabSize));
+        rows.push(logitsOf(history, tokenIds[position - contextLength]!, vocabSize, habit));
       }
     }
     return rows;
@@ -144,18 +144,24 @@ export class FakeRunner implements StepRunner {
 }
 
 /** The log-probabilities of a prompt's own tokens after the first, computed alike. */
-export function scoreAlone({ promptIds, attention }: GenerateRequest, vocabSize: number, top: number): EventLogprobs[] {
+export function scoreAlone(
+  { promptIds, attention }: GenerateRequest,
+  vocabSize: number,
+  top: number,
+  habit = 0,
+): EventLogprobs[] {
   const sampler = new Sampler(vocabSize);
   let history = 0;
   return promptIds.slice(1).map((token, position) => {
     history = mix(history, entryOf(history, promptIds[position]!, position, promptIds.length, attention));
-    const row = sampler.sample(logitsOf(history, vocabSize), { ...greedySampling, token, logprobs: top });
+    const logits = logitsOf(history, promptIds[position]!, vocabSize, habit);
+    const row = sampler.sample(logits, { ...greedySampling, token, logprobs: top });
     return { logprob: row.logprob, top: row.top };
   });
 }
 
 /** The tokens that a request gets when nothing else runs, computed without blocks, steps or chunks. */
-export function generateAlone(request: GenerateRequest, vocabSize: number, maxPositions: number): number[] {
+export function generateAlone(request: GenerateRequest, vocabSize: number, maxPositions: number, habit = 0): number[] {
   const { promptIds, sampling, attention } = request;
   const sampler = new Sampler(vocabSize);
   const random = new RandomStream(sampling.seed);
@@ -168,7 +174,7 @@ export function generateAlone(request: GenerateRequest, vocabSize: number, maxPo
     history = mix(history, entryOf(history, tokens[position]!, position, promptIds.length, attention));
     if (position < promptIds.length - 1) continue;
     const row = rows.next(random.uniform(generated.length));
-    const { tokenId: token } = sampler.sample(logitsOf(history, vocabSize), row);
+    const { tokenId: token } = sampler.sample(logitsOf(history, tokens[position]!, vocabSize, habit), row);
     rows.count(token);
     tokens.push(token);
     generated.push(token);

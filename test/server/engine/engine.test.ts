@@ -172,24 +172,28 @@ describe("many requests", () => {
     spareRows: fc.integer({ min: 0, max: 16 }),
     maxScoredRows: fc.integer({ min: 1, max: 8 }),
     prefixCaching: fc.boolean(),
+    speculation: fc.option(
+      fc.record({ maxDraft: fc.integer({ min: 1, max: 9 }), stepCost: fc.constantFrom(0.5, 4, 100) }),
+      { freq: 3 },
+    ),
+    habit: fc.constantFrom(0, 3, 30),
   });
 
   test("get the tokens and the scores that each would get alone, under any mix, with any cache", async () => {
-    const seen = { preemptions: 0, cached: 0, aborted: 0, scored: 0 };
+    const seen = { preemptions: 0, cached: 0, aborted: 0, scored: 0, accepted: 0, refused: 0 };
     await fc.assert(
-      fc.asyncProperty(scenario, async ({ requests, spareBlocks, prefixCaching, ...rest }) => {
-        const { maxRunning, spareRows, maxScoredRows } = rest;
+      fc.asyncProperty(scenario, async ({ requests, spareBlocks, prefixCaching, habit, spareRows, ...settings }) => {
         const blocksOf = (r: (typeof requests)[number]) =>
           Math.ceil((r.shared + r.own.length + Math.max(1, r.maxTokens) - 1) / BLOCK);
         const blocks = Math.max(...requests.map(blocksOf)) + spareBlocks;
-        const scheduler = { maxRunning, maxRows: maxRunning + spareRows, maxScoredRows };
-        const { engine, runner } = setUp({ blocks, prefixCaching, scheduler });
+        const scheduler = { maxRows: settings.maxRunning + spareRows, ...settings };
+        const { engine, runner } = setUp({ blocks, prefixCaching, scheduler, habit });
         const runs = requests.map(async (r, i) => {
           const { maxTokens, temperature, topK, topP, seed, patience } = r;
           const sampling = { maxTokens, temperature, topK, topP, seed, stop: [], ignoreEos: true };
           const promptIds = [...Array.from({ length: r.shared }, (_, p) => (p * 3 + r.family) % vocabSize), ...r.own];
           const unscored = { id: `r${i}`, promptIds, sampling, attention: r.attention };
-          const { request: scored, answers, expected: scores } = scoring(unscored, 2);
+          const { request: scored, answers, expected: scores } = scoring(unscored, 2, habit);
           const generate = r.scores ? scored : unscored;
           for (let turn = 0; turn < r.delay; turn++) await eventLoopTurn();
           const controller = new AbortController();
@@ -206,7 +210,7 @@ describe("many requests", () => {
           } catch (error) {
             expect(error).toBe(controller.signal.reason);
           }
-          const expected = alone(generate);
+          const expected = alone(generate, habit);
           expect(ids).toEqual(patience === null ? expected : expected.slice(0, ids.length));
           if (r.scores && (patience === null || ids.length > 0)) {
             expect(answers).toEqual([scores]);
@@ -216,13 +220,15 @@ describe("many requests", () => {
         });
         await Promise.all(runs);
         await eventLoopTurn();
-        const { running, waiting, blocks: counts, preemptions, cachedPromptTokens } = engine.stats();
+        const { running, waiting, blocks: counts, ...stats } = engine.stats();
         expect({ running, waiting, owned: counts.owned }).toEqual({ running: 0, waiting: 0, owned: 0 });
         for (const step of runner.steps) {
           expect(step.reduce((sum, { tokenIds }) => sum + tokenIds.length, 0)).toBeLessThanOrEqual(scheduler.maxRows);
         }
-        seen.preemptions += preemptions;
-        seen.cached += cachedPromptTokens;
+        seen.preemptions += stats.preemptions;
+        seen.cached += stats.cachedPromptTokens;
+        seen.accepted += stats.acceptedDraftTokens;
+        seen.refused += stats.draftTokens - stats.acceptedDraftTokens;
         await engine.close();
       }),
       { seed: 14, numRuns: 120 },
@@ -232,6 +238,8 @@ describe("many requests", () => {
     expect(seen.cached).toBeGreaterThan(100);
     expect(seen.aborted).toBeGreaterThan(50);
     expect(seen.scored).toBeGreaterThan(200);
+    expect(seen.accepted).toBeGreaterThan(100);
+    expect(seen.refused).toBeGreaterThan(100);
   });
 
   test("that come in one turn start in one step", async () => {

@@ -26,6 +26,14 @@ describe("a request's rows", () => {
     expect(repetition.next(0).counts).toEqual(Int32Array.of(5, 0, 6, 2, 9, 1));
   });
 
+  test("of a draft count what it would have added, and leave the counts as they are", () => {
+    const rows = new RowSettings({ ...greedy, repetitionPenalty: 1.1 }, [5, 6]);
+    rows.count(6);
+    expect(rows.next(0, false, [6, 8, 9, 8]).counts).toEqual(Int32Array.of(5, 0, 6, 2, 8, 2, 9, 1));
+    expect(rows.next(0, false, [5]).counts).toEqual(Int32Array.of(5, 1, 6, 1));
+    expect(rows.next(0).counts).toEqual(Int32Array.of(5, 0, 6, 1));
+  });
+
   test("keep count of more tokens than there was room for at first", () => {
     const rows = new RowSettings({ ...greedy, frequencyPenalty: 1 }, []);
     for (let i = 0; i < 2000; i++) rows.count(i % 1000);

@@ -4,7 +4,7 @@ import type { AttentionSettings } from "../../../attention/types.ts";
 import { CacheManager, type CacheOptions } from "../../../kvcache/cache-manager.ts";
 import { checkInvariants } from "../../../kvcache/invariants.ts";
 import { Scheduler, type SchedulerSettings } from "../../../server/engine/scheduler.ts";
-import type { StepPlan } from "../../../server/engine/types.ts";
+import type { PlannedSequence, StepPlan } from "../../../server/engine/types.ts";
 
 const attention: AttentionSettings = {
   mode: "sparq",
@@ -22,25 +22,33 @@ function setUp(cache: Partial<CacheOptions> = {}, settings: Partial<SchedulerSet
   const scheduler = new Scheduler(manager, { maxRows: 16, maxRunning: 4, maxScoredRows: 3, ...settings });
   const add = (id: string, promptIds: number[], maxNewTokens = 8, scorePrompt = false) =>
     scheduler.add({ id, promptIds, maxNewTokens, attention, scorePrompt });
-  /** Commits a plan with token 7 for all who want one; `finished` end with it. */
-  const commit = (plan: StepPlan, finished: string[] = []) => {
-    const wanting = plan.sequences.filter((s) => s.tokenIds.length === scheduler.get(s.requestId)?.pending);
+  /** Commits a plan with token 7 for all who want one, after `right` tokens of its draft; `finished` end with it. */
+  const commit = (plan: StepPlan, finished: string[] = [], right = 0) => {
+    const wanting = plan.sequences.filter((s) => wantsToken(s, scheduler));
     scheduler.commit(
-      wanting.map(({ requestId }) => ({ requestId, tokenId: 7, finished: finished.includes(requestId) })),
+      wanting.map(({ requestId, draft = [] }) => {
+        return { requestId, tokenIds: [...draft.slice(0, right), 7], finished: finished.includes(requestId) };
+      }),
     );
   };
-  const step = (finished: string[] = []) => {
+  const step = (finished: string[] = [], right = 0) => {
     const plan = scheduler.plan()!;
-    commit(plan, finished);
+    commit(plan, finished, right);
     return summary(plan);
   };
   return { manager, scheduler, add, commit, step };
 }
 
-/** "id rows@context", with "*" where the last row's logits are wanted, "**" where all are. */
+function wantsToken({ requestId, tokenIds, draft = [] }: PlannedSequence, scheduler: Scheduler): boolean {
+  return tokenIds.length - draft.length === scheduler.get(requestId)?.pending;
+}
+
+/** "id rows@context", with "*" where the last row's logits are wanted, "**" where all are, "+" and the draft of one. */
 const summary = (plan: StepPlan) => {
   const marks = { none: "", last: "*", all: "**" };
-  return plan.sequences.map((s) => `${s.requestId} ${s.tokenIds.length}@${s.contextLength}${marks[s.logits]}`);
+  return plan.sequences.map(({ requestId, tokenIds, contextLength, logits, draft }) => {
+    return `${requestId} ${tokenIds.length}@${contextLength}${draft ? `+${draft}` : marks[logits]}`;
+  });
 };
 
 describe("planning", () => {
@@ -116,6 +124,85 @@ describe("planning", () => {
     expect(() => setUp({}, { maxRows: 3, maxRunning: 4 })).toThrow(
       "4 running sequences do not fit into steps of 3 rows",
     );
+  });
+});
+
+describe("drafts", () => {
+  const speculation = { maxDraft: 4, stepCost: 100 };
+  const pattern = [1, 2, 3, 4, 5, 6, 1, 2, 3];
+
+  test("run behind the next token, and what came true of them is kept", () => {
+    const { add, step, scheduler } = setUp({}, { speculation });
+    add("a", pattern, 20);
+    expect(step()).toEqual(["a 9@0*"]);
+    // The step brought 7, which is new; then 7 again and again.
+    expect(step()).toEqual(["a 1@9*"]);
+    expect(step()).toEqual(["a 1@10*"]);
+    expect(step([], 2)).toEqual(["a 5@11+7,7,7,7"]);
+    expect(step([], 4)).toEqual(["a 5@14+7,7,7,7"]);
+    expect(step([], 0)).toEqual(["a 5@19+7,7,7,7"]);
+    // 14 tokens came; of the last 6, a draft of 4 and the next one at least.
+    expect(step(["a"])).toEqual(["a 5@20+7,7,7,7"]);
+    expect(scheduler.stats).toMatchObject({ drafts: 4, draftTokens: 16, acceptedDraftTokens: 6 });
+  });
+
+  test("end before the request's last token", () => {
+    const { add, step } = setUp({}, { speculation });
+    add("a", [7, 7, 7, 7], 4);
+    expect(step()).toEqual(["a 4@0*"]);
+    expect(step()).toEqual(["a 3@4+7,7"]);
+    expect(step()).toEqual(["a 2@5+7"]);
+    expect(step(["a"])).toEqual(["a 1@6*"]);
+  });
+
+  test("take only rows that nobody else wants", () => {
+    const { add, step } = setUp({}, { speculation, maxRows: 4 });
+    add("a", [7, 7, 7], 20);
+    add("b", [7, 7, 7], 20);
+    expect(step()).toEqual(["a 3@0*", "b 1@0"]);
+    // The rest of the second prompt comes before drafts.
+    expect(step()).toEqual(["a 2@3+7", "b 2@1*"]);
+    expect(step()).toEqual(["a 3@4+7,7", "b 1@3*"]);
+  });
+
+  test("take only blocks that nobody holds", () => {
+    const { add, step, manager } = setUp({ blocks: 3 }, { speculation });
+    add("a", [7, 7, 7], 10);
+    add("b", [7, 7], 10);
+    expect(step()).toEqual(["a 3@0*", "b 2@0*"]);
+    // A draft of four needs a second block, and the other would need one, too.
+    expect(step()).toEqual(["a 5@3+7,7,7,7", "b 2@2+7"]);
+    expect(manager.counts.free).toBe(0);
+    expect(step()).toEqual(["a 4@4+7,7,7", "b 1@3*"]);
+  });
+
+  test("do not cross the bound below which attention is dense", () => {
+    const { add, step, scheduler } = setUp({}, { speculation });
+    scheduler.add({ id: "a", promptIds: [7, 7, 7], maxNewTokens: 20, attention: { ...attention, minContext: 7 } });
+    add("b", [1], 1);
+    expect(step(["b"])).toEqual(["a 3@0*", "b 1@0*"]);
+    const plan = scheduler.plan()!;
+    // Position 6 is the first that sees seven.
+    expect(summary(plan)).toEqual(["a 3@3+7,7"]);
+    expect(plan.sequences[0]!.attention.mode).toBe("dense");
+  });
+
+  test("are not run for a request that does not want them", () => {
+    const { scheduler, step } = setUp({}, { speculation });
+    scheduler.add({ id: "a", promptIds: [7, 7, 7], maxNewTokens: 20, attention, speculate: false });
+    expect([step(), step(), step()]).toEqual([["a 3@0*"], ["a 1@3*"], ["a 1@4*"]]);
+  });
+
+  test("must be followed by what comes before a step's last token", () => {
+    const { add, step, scheduler } = setUp({}, { speculation });
+    add("a", [7, 7, 7], 20);
+    step();
+    scheduler.plan();
+    const commit = (tokenIds: number[]) => scheduler.commit([{ requestId: "a", tokenIds, finished: false }]);
+    expect(() => commit([7, 8, 9])).toThrow("the step brought request a tokens that follow no draft");
+    expect(() => commit([7, 7, 7, 7, 7, 7])).toThrow("follow no draft");
+    commit([7, 7, 9]);
+    expect(step()).toEqual(["a 1@6*"]);
   });
 });
 
@@ -351,15 +438,21 @@ describe("under any load", () => {
     maxRunning: fc.integer({ min: 1, max: 5 }),
     spareRows: fc.integer({ min: 0, max: 20 }),
     maxScoredRows: fc.integer({ min: 1, max: 6 }),
+    speculation: fc.option(
+      fc.record({ maxDraft: fc.integer({ min: 1, max: 9 }), stepCost: fc.constantFrom(0.1, 4, 100) }),
+    ),
+    /** How many tokens of a draft are right, in turn. */
+    right: fc.array(fc.nat(9), { minLength: 1, maxLength: 7 }),
   });
 
   test("everyone finishes, the oldest moves in every step, nobody overtakes, and no block is lost", () => {
-    let preemptions = 0;
+    const seen = { preemptions: 0, accepted: 0, refused: 0 };
     fc.assert(
-      fc.property(load, ({ requests, spareBlocks, watermark, maxRunning, spareRows, maxScoredRows }) => {
+      fc.property(load, ({ requests, spareBlocks, watermark, spareRows, right, ...settings }) => {
+        const { maxRunning, maxScoredRows } = settings;
         const largest = Math.max(...requests.map((r) => Math.ceil((r.prompt + r.maxNewTokens - 1) / 4)));
         const manager = new CacheManager({ blocks: largest + spareBlocks, blockSize: 4, watermark });
-        const scheduler = new Scheduler(manager, { maxRows: maxRunning + spareRows, maxRunning, maxScoredRows });
+        const scheduler = new Scheduler(manager, { maxRows: maxRunning + spareRows, ...settings });
         const order: string[] = []; // live requests by arrival
         const started: string[] = [];
         const left = new Map(requests.map((r, i) => [`r${i}`, r.maxNewTokens]));
@@ -387,13 +480,17 @@ describe("under any load", () => {
           const rows = plan.sequences.reduce((sum, { tokenIds }) => sum + tokenIds.length, 0);
           expect(rows).toBeLessThanOrEqual(maxRunning + spareRows);
           const results = plan.sequences
-            .filter((s) => s.tokenIds.length === scheduler.get(s.requestId)!.pending)
-            .map(({ requestId }) => ({ requestId, tokenId: now, finished: left.get(requestId) === 1 }));
-          const scored = plan.sequences.filter(({ logits }) => logits === "all");
+            .filter((s) => wantsToken(s, scheduler))
+            .map(({ requestId, draft = [] }, i) => {
+              expect(draft.length).toBeLessThan(left.get(requestId)!);
+              const tokenIds = [...draft.slice(0, right[(now + i) % right.length]), now % 5];
+              return { requestId, tokenIds, finished: left.get(requestId) === tokenIds.length };
+            });
+          const scored = plan.sequences.filter(({ logits, draft }) => logits === "all" && draft === undefined);
           expect(scored.reduce((sum, { tokenIds }) => sum + tokenIds.length, 0)).toBeLessThanOrEqual(maxScoredRows);
           scheduler.commit(results);
-          for (const { requestId, finished } of results) {
-            left.set(requestId, left.get(requestId)! - 1);
+          for (const { requestId, tokenIds, finished } of results) {
+            left.set(requestId, left.get(requestId)! - tokenIds.length);
             if (!finished) continue;
             left.delete(requestId);
             order.splice(order.indexOf(requestId), 1);
@@ -408,10 +505,16 @@ describe("under any load", () => {
         }
         const { total, free, cached } = manager.counts;
         expect(free + cached).toBe(total);
-        preemptions += scheduler.stats.preemptions;
+        const { preemptions, draftTokens, acceptedDraftTokens } = scheduler.stats;
+        seen.preemptions += preemptions;
+        seen.accepted += acceptedDraftTokens;
+        seen.refused += draftTokens - acceptedDraftTokens;
       }),
       { seed: 13, numRuns: 200 },
     );
-    expect(preemptions).toBeGreaterThan(30); // the loads do press
+    // The loads do press, and drafts do run.
+    expect(seen.preemptions).toBeGreaterThan(30);
+    expect(seen.accepted).toBeGreaterThan(100);
+    expect(seen.refused).toBeGreaterThan(100);
   });
 });
