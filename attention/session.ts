@@ -58,6 +58,8 @@ export interface SequencesOutput {
   readonly traffic: Traffic;
   /** Wall time inside the native call, seconds. */
   readonly seconds: number;
+  /** Of these, attention: all layers, writing their keys and values included. */
+  readonly attentionSeconds: number;
   /** Of these, sampling. */
   readonly samplingSeconds: number;
 }
@@ -140,6 +142,7 @@ class OpenSession implements Session {
       sampled,
       traffic: output.traffic,
       seconds: output.seconds,
+      attentionSeconds: output.attentionSeconds,
       samplingSeconds: output.samplingSeconds,
     };
   }

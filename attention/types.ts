@@ -162,6 +162,8 @@ export interface StepOutput {
   readonly traffic: Traffic;
   /** Wall time inside the native call, seconds. */
   readonly seconds: number;
+  /** Of these, attention: all layers, writing their keys and values included. */
+  readonly attentionSeconds: number;
   /** Of these, sampling. */
   readonly samplingSeconds: number;
 }

@@ -1,12 +1,19 @@
 import { OpenAPIHono, type RouteConfig } from "@hono/zod-openapi";
 import type { Context } from "hono";
+import { cors } from "hono/cors";
+import { requestId } from "hono/request-id";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
 import type { Logger } from "pino";
+import type { ApiKeys } from "./api-keys.ts";
+import { authorize } from "./authorize.ts";
 import { type ApiError, apiErrors, toApiError } from "./errors.ts";
+import type { ServerMetrics } from "./metrics/server-metrics.ts";
 import { addPage } from "./page/routes.ts";
+import { logRequests } from "./request-log.ts";
 import { chat, chatRoute } from "./routes/chat.ts";
 import { completions, completionsRoute } from "./routes/completions.ts";
-import { health, healthRoute } from "./routes/health.ts";
+import { health, healthRoute, live, liveRoute, readyRoute } from "./routes/health.ts";
+import { metrics, metricsRoute } from "./routes/metrics.ts";
 import { model, modelRoute, models, modelsRoute } from "./routes/models.ts";
 import { stats, statsRoute } from "./routes/stats.ts";
 import type { ServerState, Serving } from "./serving.ts";
@@ -20,12 +27,28 @@ export interface AppOptions {
   readonly pingMs: number;
   /** Largest request body. */
   readonly bodyLimitBytes: number;
+  /** Keys that requests must bring one of; without, anyone may ask. */
+  readonly apiKeys?: ApiKeys | undefined;
+  /** Whether each key has cached prompts of its own. */
+  readonly cacheSaltPerKey?: boolean;
+  /** Origins of pages that browsers may let ask here, "*" for all of them. None: only the server's own page. */
+  readonly corsOrigins?: readonly string[];
+  /** Left out: there is no /metrics. */
+  readonly metrics?: ServerMetrics | undefined;
+  /** Whether /metrics needs a key, where there are keys. */
+  readonly metricsNeedKey?: boolean;
+  /** Whether prompts go into the log. */
+  readonly logPrompts?: boolean;
 }
+
+const probes: ReadonlySet<string> = new Set([healthRoute, liveRoute, readyRoute].map(({ path }) => path));
+
+/** What machines and the page ask for every few seconds. */
+const polled: ReadonlySet<string> = new Set([...probes, metricsRoute.path, statsRoute.path]);
 
 /** The HTTP interface. All errors leave it in OpenAI's shape. */
 export function createApp(options: AppOptions): OpenAPIHono {
   const app = new OpenAPIHono();
-  app.use(logRequests(options.log));
   const served = (
     handle: (context: Context, serving: Serving, options: AppOptions) => Response | Promise<Response>,
   ) => {
@@ -38,7 +61,12 @@ export function createApp(options: AppOptions): OpenAPIHono {
     [modelRoute, served(model)],
     [statsRoute, served(stats)],
     [healthRoute, (context) => health(context, options.state())],
+    [readyRoute, (context) => health(context, options.state())],
+    [liveRoute, (context) => live(context, options.state())],
   ];
+  const counted = options.metrics;
+  if (counted !== undefined) routes.push([metricsRoute, (context) => metrics(context, counted)]);
+  addMiddleware(app, options, new Set(routes.map(([{ path }]) => path)));
   for (const [route, handle] of routes) {
     app.openAPIRegistry.registerPath(route);
     addRoute(app, route.method, route.path.replace(/\{(.+?)\}/g, ":$1"), handle);
@@ -49,10 +77,39 @@ export function createApp(options: AppOptions): OpenAPIHono {
   app.onError((thrown, context) => {
     const error = toApiError(thrown);
     if (error.status >= 500 && error.status !== 503)
-      options.log.error({ err: error.cause ?? thrown }, "request failed");
+      context.get("requestLog").log.error({ err: error.cause ?? thrown }, "request failed");
+    context.get("requestLog").note({ error: error.code });
     return errorResponse(context, error);
   });
   return app;
+}
+
+/** What every request passes, in this order: an id, the log, what browsers ask about origins, the API key. */
+function addMiddleware(app: OpenAPIHono, options: AppOptions, routes: ReadonlySet<string>): void {
+  const { log, apiKeys, corsOrigins = [], metricsNeedKey = false } = options;
+  const isPolled = (path: string) => polled.has(path);
+  const isOpen = (path: string) => isPublic(path) || (path === metricsRoute.path && !metricsNeedKey);
+  app.use(requestId({ limitLength: 128 }));
+  app.use(logRequests(log, isPolled, ({ path, status }) => options.metrics?.answered(routeOf(path, routes), status)));
+  if (corsOrigins.length > 0) {
+    const origin = corsOrigins.includes("*") ? "*" : [...corsOrigins];
+    app.use(cors({ origin, allowMethods: ["GET", "POST"], exposeHeaders: exposedHeaders, maxAge: 600 }));
+  }
+  if (apiKeys !== undefined) app.use(authorize(apiKeys, isOpen));
+}
+
+/** What a page of another origin may read of an answer's headers, beside the content's. */
+const exposedHeaders = ["x-request-id", "retry-after"];
+
+/** What needs no key: nothing that costs or tells anything. The built-in page asks for a key itself. */
+function isPublic(path: string): boolean {
+  return probes.has(path) || path === "/" || path === "/openapi.json" || path.startsWith("/assets/");
+}
+
+/** The path of the route that answers this path, for metrics: clients make up paths, and each would be kept. */
+function routeOf(path: string, routes: ReadonlySet<string>): string {
+  if (routes.has(path)) return path;
+  return path.startsWith("/v1/models/") ? modelRoute.path : "other";
 }
 
 /** The handler for its method, and 405 for the others. */
@@ -87,15 +144,4 @@ function servingOf(state: ServerState): Serving {
 
 function errorResponse(context: Context, error: ApiError): Response {
   return context.json(error.body, error.status as ContentfulStatusCode, { ...error.headers });
-}
-
-function logRequests(log: Logger) {
-  return async (context: Context, next: () => Promise<void>) => {
-    const started = performance.now();
-    await next();
-    const { method, path } = context.req;
-    const ms = Math.round(performance.now() - started);
-    // A stream's time is that until its headers. Probes come every few seconds.
-    log[path === healthRoute.path ? "debug" : "info"]({ method, path, status: context.res.status, ms }, "request");
-  };
 }

@@ -14,6 +14,18 @@ function oneOf<const T extends readonly number[]>(...values: T) {
   return z.coerce.number({ error }).pipe(z.literal<T>(values, { error }));
 }
 
+/** Texts, from a flag that may be given more than once, each with commas between some. */
+const list = z
+  .array(z.string())
+  .default([])
+  .transform((values) => values.flatMap((value) => value.split(",")).map((value) => value.trim()))
+  .transform((values) => values.filter((value) => value !== ""));
+
+function isOrigin(text: string): boolean {
+  if (text === "*" || text === "null") return true;
+  return URL.canParse(text) && /^https?:$/.test(new URL(text).protocol) && new URL(text).origin === text;
+}
+
 /** What loading a model depends on, for every command that runs one. */
 const modelOptionsSchema = z.object({
   model: z.string().min(1, { error: "must not be empty" }).default("tiny-llama"),
@@ -49,6 +61,17 @@ const serverOptionsSchema = modelOptionsSchema.extend({
   pingSeconds: integer(1, 3600).default(10),
   /** How long running requests may go on after a signal to stop. */
   graceSeconds: integer(0, 3600).default(30),
+  apiKey: list.refine((keys) => keys.every((key) => /^[\x21-\x7e]+$/.test(key)), {
+    error: "must be visible ASCII characters without spaces or commas",
+  }),
+  apiKeyFile: z.string().min(1, { error: "must not be empty" }).optional(),
+  /** Each key has cached prompts of its own. */
+  cacheSaltPerKey: z.boolean().default(false),
+  corsOrigin: list.refine((origins) => origins.every(isOrigin), {
+    error: "must be *, null, or origins such as http://localhost:3000, without a path",
+  }),
+  metrics: z.enum(["open", "key", "off"], { error: "must be open, key or off" }).default("open"),
+  logPrompts: z.boolean().default(false),
 });
 
 const generateOptionsSchema = modelOptionsSchema.extend({

@@ -9,6 +9,7 @@ const catalogue = {
   context_length_exceeded: { status: 400, type: "invalid_request_error" },
   chat_template_error: { status: 400, type: "invalid_request_error" },
   cache_too_small: { status: 400, type: "invalid_request_error" },
+  invalid_api_key: { status: 401, type: "invalid_request_error" },
   model_not_found: { status: 404, type: "invalid_request_error" },
   unknown_url: { status: 404, type: "invalid_request_error" },
   method_not_allowed: { status: 405, type: "invalid_request_error" },
@@ -66,6 +67,14 @@ export const apiErrors = {
   invalidValue: (param: string | null, message: string) => new ApiError("invalid_value", message, { param }),
   unsupported: (param: string, message: string) => new ApiError("unsupported_parameter", message, { param }),
   contextOverflow: (message: string, param: string) => new ApiError("context_length_exceeded", message, { param }),
+  missingKey: () =>
+    new ApiError("invalid_api_key", "this server needs an API key: send `Authorization: Bearer YOUR_KEY`", {
+      headers: { "www-authenticate": 'Bearer realm="sparq"' },
+    }),
+  wrongKey: () =>
+    new ApiError("invalid_api_key", "the API key is not one that this server knows", {
+      headers: { "www-authenticate": 'Bearer realm="sparq", error="invalid_token"' },
+    }),
   modelNotFound: (asked: string, served: string) =>
     new ApiError("model_not_found", `model "${asked}" is not served here; this server has "${served}"`, {
       param: "model",

@@ -6,6 +6,8 @@ export interface EventStreamOptions {
   readonly pingMs: number;
   /** The reader left before the end. */
   readonly onCancel: () => void;
+  /** Nothing more is sent, for whatever reason. Called once. */
+  readonly onEnd?: () => void;
   /** What to send for an error of the events. */
   readonly toErrorBody: (error: unknown) => ErrorBody;
 }
@@ -44,9 +46,11 @@ export function eventStream(
       }
       controller.enqueue(DONE);
       controller.close();
+      options.onEnd?.();
     },
     cancel() {
       options.onCancel();
+      options.onEnd?.();
       // What is under way may still fail; nobody is left to hear of it.
       next?.catch(() => {});
       events.return?.().catch(() => {});

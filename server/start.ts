@@ -3,8 +3,12 @@ import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { createAdaptorServer } from "@hono/node-server";
 import type { Logger } from "pino";
+import { ApiKeys, readKeyFile } from "./api-keys.ts";
 import { createApp } from "./app.ts";
 import type { ServerOptions } from "./config.ts";
+import type { EngineObserver } from "./engine/observer.ts";
+import { ServerMetrics } from "./metrics/server-metrics.ts";
+import { OpenRequests } from "./open-requests.ts";
 import { closeServing, type ServerState, type Serving } from "./serving.ts";
 import { within } from "./within.ts";
 
@@ -27,7 +31,7 @@ export interface StartedServer {
 }
 
 export interface StartDependencies {
-  readonly load: (options: ServerOptions, log: Logger) => Promise<Serving>;
+  readonly load: (options: ServerOptions, log: Logger, observers: readonly EngineObserver[]) => Promise<Serving>;
   readonly log: Logger;
 }
 
@@ -37,20 +41,33 @@ export interface StartDependencies {
  */
 export async function startServer(options: ServerOptions, { load, log }: StartDependencies): Promise<StartedServer> {
   let state: ServerState = { phase: "loading" };
+  const apiKeys = apiKeysOf(options);
+  const metrics = new ServerMetrics(() => state.phase);
   const app = createApp({
     state: () => state,
     log,
     pingMs: options.pingSeconds * 1000,
     bodyLimitBytes: options.maxBodyMb * 2 ** 20,
+    apiKeys,
+    cacheSaltPerKey: options.cacheSaltPerKey,
+    corsOrigins: options.corsOrigin,
+    metrics: options.metrics === "off" ? undefined : metrics,
+    metricsNeedKey: options.metrics === "key",
+    logPrompts: options.logPrompts,
   });
   const server = createAdaptorServer({ fetch: app.fetch }) as Server;
+  const requests = new OpenRequests(server);
   server.keepAliveTimeout = KEEP_ALIVE_MS;
   await listen(server, options);
   const url = urlOf(server.address() as AddressInfo);
-  log.info({ url, model: options.model }, "listening; loading the model");
+  log.info({ url, model: options.model, apiKeys: apiKeys?.size ?? 0 }, "listening; loading the model");
+  if (apiKeys === undefined && !isLoopback(options.host)) {
+    log.warn({ host: options.host }, "whoever reaches this address can use the server: there is no --api-key");
+  }
 
-  const loading = load(options, log);
+  const loading = load(options, log, [metrics.observer]);
   const ready = loading.then((serving) => {
+    metrics.attach(serving);
     if (state.phase === "loading") state = { phase: "ready", serving };
     return serving;
   });
@@ -61,17 +78,17 @@ export async function startServer(options: ServerOptions, { load, log }: StartDe
     const serving = state.phase === "ready" ? state.serving : null;
     state = { phase: "draining" };
     log.info({ graceSeconds: options.graceSeconds }, "draining");
-    const drained = drain(server);
-    if (serving === null) {
-      loading.then((late) => closeServing(late)).catch(() => {});
-      server.closeAllConnections();
-    } else {
-      await within(drained, options.graceSeconds * 1000);
+    if (serving === null) loading.then((late) => closeServing(late)).catch(() => {});
+    else {
+      // Still listening: probes and balancers get an answer that says why, until the last request has its own.
+      await within(requests.allDone(), options.graceSeconds * 1000);
       await closeServing(serving);
-      await within(drained, LAST_WORDS_MS);
-      server.closeAllConnections();
+      await within(requests.allDone(), LAST_WORDS_MS);
     }
-    await drained;
+    const stopped = drain(server);
+    if (serving !== null) await within(stopped, LAST_WORDS_MS);
+    server.closeAllConnections();
+    await stopped;
     log.info("stopped");
   };
   return {
@@ -82,6 +99,16 @@ export async function startServer(options: ServerOptions, { load, log }: StartDe
       return closing;
     },
   };
+}
+
+/** The keys of the flags, the variables and the file together; undefined if none of them is set. Throws Error. */
+function apiKeysOf({ apiKey, apiKeyFile }: ServerOptions): ApiKeys | undefined {
+  const keys = [...apiKey, ...(apiKeyFile === undefined ? [] : readKeyFile(apiKeyFile))];
+  return keys.length === 0 ? undefined : new ApiKeys(keys);
+}
+
+function isLoopback(host: string): boolean {
+  return host === "localhost" || host === "::1" || host.startsWith("127.");
 }
 
 async function listen(server: Server, { host, port }: ServerOptions): Promise<void> {

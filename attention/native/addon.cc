@@ -270,6 +270,7 @@ class StepJob : public Job {
     object.Set("sampled", sampledObject(env, output_.sampled));
     object.Set("traffic", trafficObject(env, output_.traffic));
     object.Set("seconds", output_.seconds);
+    object.Set("attentionSeconds", output_.attentionSeconds);
     object.Set("samplingSeconds", output_.samplingSeconds);
     return object;
   }

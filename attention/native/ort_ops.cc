@@ -1,5 +1,7 @@
 #include "ort_ops.h"
 
+#include <chrono>
+
 #include "ort_kernel.h"
 #include "ort_linears.h"
 #include "quantised_linear.h"
@@ -105,8 +107,10 @@ struct PagedAttention {
     float* out = outputOf(kernelContext, outShape);
     const Step step{context.sequences.data(), static_cast<int32_t>(context.sequences.size()), context.rows,
                     rope ? context.cosSin(*rope) : nullptr};
+    const auto started = std::chrono::steady_clock::now();
     attendLayer(context.path, context.store, params, step, qProjection, kProjection, vProjection, out,
                 poolOf(kernelContext, context.threads), &context.traffic);
+    context.attentionSeconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
   }
 
   StepContext& context;
@@ -193,6 +197,7 @@ void StepContext::begin(std::vector<Sequence> newSequences, int32_t newRows) {
   sequences = std::move(newSequences);
   rows = newRows;
   traffic = {};
+  attentionSeconds = 0;
   for (auto& table : ropeTables_) table->filled = false;
 }
 

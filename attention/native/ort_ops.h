@@ -58,7 +58,8 @@ class StepContext {
   std::map<int32_t, std::string> layers;  // layer -> its node's name
   std::vector<Sequence> sequences;
   int32_t rows = 0;
-  Traffic traffic;  // of the current step
+  Traffic traffic;              // of the current step
+  double attentionSeconds = 0;  // of the current step, wall time, summed over its layers
 
  private:
   std::vector<std::unique_ptr<RopeTable>> ropeTables_;

@@ -185,6 +185,7 @@ StepOutput Session::step(const StepInput& input) {
   ort::clearBoundInputs(binding_.get());
   ort::clearBoundOutputs(binding_.get());
   output.traffic = context_.end();
+  output.attentionSeconds = context_.attentionSeconds;
   check(status);
   const auto computed = std::chrono::steady_clock::now();
   output.sampled = sample(input.sampling, logits.get());

@@ -29,6 +29,7 @@ struct StepOutput {
   size_t logitCount = 0;
   SampledRows sampled;
   double samplingSeconds = 0;  // of `seconds`
+  double attentionSeconds = 0;  // of `seconds`: all layers' attention, the writing of their keys and values included
   Traffic traffic;
   double seconds = 0;  // wall time of the step
 };

@@ -2,7 +2,7 @@ import { Command, CommanderError } from "commander";
 import { addBenchCommands } from "../../bench/cli.ts";
 import { version } from "../version.ts";
 import { type CliIo, processIo } from "./io.ts";
-import { addModelOptions, addOption, flagOf, variableOf } from "./options.ts";
+import { addListOption, addModelOptions, addOption, addSwitch, flagOf, variableOf } from "./options.ts";
 
 /** Exit codes: what was asked for makes no sense; it does, but it failed. */
 const USAGE = 2;
@@ -44,6 +44,12 @@ function createProgram(io: CliIo, exit: (code: number) => void): Command {
   addOption(serve, "--ping-seconds <n>", "silence in a stream after which a comment is sent (default: 10)");
   addOption(serve, "--grace-seconds <n>", "how long running requests may go on after SIGTERM (default: 30)");
   addOption(serve, "--log-level <level>", "trace, debug, info, warn, error or silent (default: info)");
+  addSwitch(serve, "--log-prompts", "write prompts to the log");
+  addListOption(serve, "--api-key <key>", "key that requests must bring, repeatable (better: the variable, or a file)");
+  addOption(serve, "--api-key-file <path>", "file with such keys, one a line");
+  addSwitch(serve, "--cache-salt-per-key", "share cached prompts only between requests with the same key");
+  addListOption(serve, "--cors-origin <origin>", "origin of web pages that may ask here, repeatable; * for all");
+  addOption(serve, "--metrics <access>", "open, key or off: who may read /metrics (default: open)");
   serve.action(async (model: string | undefined, options: Record<string, unknown>) => {
     const { serve: run } = await import("./serve.ts");
     exit(await run({ ...options, ...(model === undefined ? {} : { model }) }, io));
@@ -91,13 +97,17 @@ function createProgram(io: CliIo, exit: (code: number) => void): Command {
   return program;
 }
 
+/** Values that must not be repeated in messages. */
+const secretOptions: ReadonlySet<string> = new Set(["apiKey"]);
+
 /** Says what went wrong; returns the exit code for it. */
 function report(error: unknown, io: CliIo): number {
   // commander has written its own message, or the help that was asked for.
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : USAGE;
   if (isOptionError(error)) {
     const { option, given, message } = error;
-    io.err(`error: ${flagOf(option)} (or ${variableOf(option)}) ${message}, not '${given}'\n`);
+    const shown = secretOptions.has(option) ? "" : `, not '${given}'`;
+    io.err(`error: ${flagOf(option)} (or ${variableOf(option)}) ${message}${shown}\n`);
     return USAGE;
   }
   const { message, stack } = error instanceof Error ? error : new Error(String(error));

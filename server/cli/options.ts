@@ -6,6 +6,28 @@ export function addOption(command: Command, flags: string, description: string):
   return command.addOption(option.env(variableOf(option.attributeName())));
 }
 
+/** As addOption, for an option that may be given more than once; its value is a list, and its variable may end in S. */
+export function addListOption(command: Command, flags: string, description: string): Command {
+  const option = new Option(flags, description);
+  // Commander hands over what the other source gave when a variable and a flag are set; the flags then count alone.
+  const collect = (value: string, before: string[] | undefined) => {
+    return command.getOptionValueSource(option.attributeName()) === "cli" ? [...(before ?? []), value] : [value];
+  };
+  const variable = variableOf(option.attributeName());
+  const plural = `${variable}S`;
+  return command.addOption(option.argParser(collect).env(plural in process.env ? plural : variable));
+}
+
+/** A switch. Its variable turns it on as well, unless it is 0, false, no, off or empty. */
+export function addSwitch(command: Command, flags: string, description: string): Command {
+  const option = new Option(flags, description);
+  const variable = variableOf(option.attributeName());
+  if (/^(0|false|no|off|)$/i.test(process.env[variable] ?? "1")) {
+    return command.addOption(new Option(flags, `${description} (env: ${variable})`));
+  }
+  return command.addOption(option.env(variable));
+}
+
 /** "kvCacheMb" is SPARQ_KV_CACHE_MB. */
 export function variableOf(name: string): string {
   return `SPARQ_${name.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`;

@@ -1,4 +1,7 @@
 import type { Context } from "hono";
+import type { Logger } from "pino";
+import { AnswerTally } from "../answer-tally.ts";
+import type { Tenant } from "../api-keys.ts";
 import type { AppOptions } from "../app.ts";
 import { type ChoiceEvent, startChoices } from "../choices.ts";
 import type { FinishReason, GenerateRequest, TokenEvent } from "../engine/types.ts";
@@ -49,15 +52,25 @@ export async function answer(
   const clientGone = context.req.raw.signal;
   clientGone.addEventListener("abort", () => left.abort(), { once: true });
   if (clientGone.aborted) left.abort();
+  const requestLog = context.get("requestLog");
+  const tally = new AnswerTally(request.promptTokens, request.requests.length);
+  const sumUp = () => requestLog.note(tally.summary(left.signal.aborted ? "abort" : "error"));
+  if (options.logPrompts) logPrompts(requestLog.log, request, serving);
   try {
-    const events = await startChoices(serving.engine, request.requests, left.signal);
-    if (!request.fields.stream) return context.json(await wholeAnswer(events, request, format));
+    const requests = ofTenant(request.requests, context.get("tenant"), options.cacheSaltPerKey ?? false);
+    const events = tally.watch(await startChoices(serving.engine, requests, left.signal));
+    if (!request.fields.stream) return context.json(await wholeAnswer(events, request, format).finally(sumUp));
+    requestLog.defer();
     const body = eventStream(streamedAnswer(events, request, format), {
       pingMs: options.pingMs,
       onCancel: () => left.abort(),
+      onEnd: () => {
+        sumUp();
+        requestLog.end();
+      },
       toErrorBody: (error) => {
         const apiError = toApiError(error, request.promptParam);
-        if (apiError.status >= 500 && !left.signal.aborted) options.log.error({ err: error }, "stream failed");
+        if (apiError.status >= 500 && !left.signal.aborted) requestLog.log.error({ err: error }, "stream failed");
         return apiError.body;
       },
     });
@@ -65,6 +78,26 @@ export async function answer(
   } catch (error) {
     if (left.signal.aborted) throw apiErrors.clientClosed();
     throw toApiError(error, request.promptParam);
+  }
+}
+
+/** What the engine is to know of the sender: whom the request counts against, and whose cached prompts it may use. */
+function ofTenant(
+  requests: readonly GenerateRequest[],
+  tenant: Tenant | undefined,
+  salted: boolean,
+): readonly GenerateRequest[] {
+  if (tenant === undefined) return requests;
+  return requests.map((request) => {
+    const salt = salted ? { cacheSalt: `${tenant.hash} ${request.cacheSalt ?? ""}` } : {};
+    return { ...request, tenant: tenant.id, ...salt };
+  });
+}
+
+/** Each prompt as the model sees it. */
+function logPrompts(log: Logger, { requests }: AnswerRequest, { tokenizer }: Serving): void {
+  for (const promptIds of new Set(requests.map((request) => request.promptIds))) {
+    log.info({ prompt: tokenizer.decode(promptIds) }, "prompt");
   }
 }
 

@@ -1,27 +1,48 @@
 import { createRoute } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { apiErrors } from "../errors.ts";
-import { healthSchema } from "../schemas/status.ts";
+import { healthSchema, liveSchema } from "../schemas/status.ts";
 import type { ServerState } from "../serving.ts";
 
 const content = { "application/json": { schema: healthSchema } };
+
+const responses = {
+  200: { description: "Ready", content },
+  503: { description: "Loading, or shutting down; see Retry-After", content },
+};
 
 export const healthRoute = createRoute({
   method: "get",
   path: "/health",
   summary: "Whether requests are taken",
-  responses: {
-    200: { description: "Ready", content },
-    503: { description: "Loading, or shutting down; see Retry-After", content },
-  },
+  responses,
+});
+
+export const readyRoute = createRoute({
+  method: "get",
+  path: "/readyz",
+  summary: "The same, for readiness and startup probes",
+  responses,
+});
+
+export const liveRoute = createRoute({
+  method: "get",
+  path: "/livez",
+  summary: "Whether the process answers, also while it loads or shuts down; for liveness probes",
+  responses: { 200: { description: "Alive", content: { "application/json": { schema: liveSchema } } } },
 });
 
 export function health(context: Context, state: ServerState): Response {
   if (state.phase !== "ready") {
-    const { headers } = state.phase === "loading" ? apiErrors.loading() : apiErrors.draining();
-    return context.json({ status: state.phase }, 503, headers);
+    const { headers, message } = state.phase === "loading" ? apiErrors.loading() : apiErrors.draining();
+    return context.json({ status: state.phase, reason: message }, 503, headers);
   }
   const { name, engine } = state.serving;
   const { running, waiting, blocks } = engine.stats();
   return context.json({ status: "ok", model: name, running, waiting, kv_cache_usage: blocks.owned / blocks.total });
+}
+
+/** A server that loads or drains is alive: whoever restarts it then makes matters worse. */
+export function live(context: Context, { phase }: ServerState): Response {
+  return context.json({ status: "ok", phase });
 }

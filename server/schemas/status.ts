@@ -17,6 +17,7 @@ export const modelListSchema = z.object({ object: z.literal("list"), data: z.arr
 export const healthSchema = z
   .object({
     status: z.enum(["ok", "loading", "draining"]),
+    reason: z.string().optional().openapi({ description: "Why no requests are taken" }),
     model: z.string().optional(),
     running: integer.optional(),
     waiting: integer.optional(),
@@ -56,3 +57,7 @@ export const statsSchema = z
       .openapi({ description: "Bytes that attention has read from the cache" }),
   })
   .openapi("Stats");
+
+export const liveSchema = z
+  .object({ status: z.literal("ok"), phase: z.enum(["loading", "ready", "draining"]) })
+  .openapi("Liveness");

@@ -69,7 +69,8 @@ describe("a session on a small graph", () => {
       const expected = reference.step(input);
       expect(largestDifference(output.logits, expected.logits)).toBeLessThan(2e-4);
       expect(output.traffic).toEqual(expected.traffic);
-      expect(output.seconds).toBeGreaterThan(0);
+      expect(output.attentionSeconds).toBeGreaterThan(0);
+      expect(output.attentionSeconds).toBeLessThan(output.seconds);
     }
     session.close();
   });

@@ -30,9 +30,11 @@ describe("a starting server", () => {
     const health = await fetch(`${server.url}/health`);
     expect([health.status, await health.json(), health.headers.get("retry-after")]).toEqual([
       503,
-      { status: "loading" },
+      { status: "loading", reason: "the model is still loading" },
       "1",
     ]);
+    expect((await fetch(`${server.url}/readyz`)).status).toBe(503);
+    expect(await (await fetch(`${server.url}/livez`)).json()).toEqual({ status: "ok", phase: "loading" });
     const early = await post(server.url, { prompt: "a" });
     expect(early.status).toBe(503);
     expect(await early.json()).toMatchObject({ error: { code: "loading", type: "service_unavailable" } });
@@ -82,7 +84,15 @@ describe("a stopping server", () => {
     expect(first).toMatch(/first/);
 
     const closed = server.close();
-    await expect(post(server.url, { prompt: "b" })).rejects.toThrow();
+    const refused = await post(server.url, { prompt: "b" });
+    expect([refused.status, refused.headers.get("connection")]).toEqual([503, "close"]);
+    expect(await refused.json()).toMatchObject({ error: { code: "draining", type: "service_unavailable" } });
+    const ready = await fetch(`${server.url}/readyz`);
+    expect([ready.status, await ready.json()]).toEqual([
+      503,
+      { status: "draining", reason: "the server is shutting down" },
+    ]);
+    expect(await (await fetch(`${server.url}/livez`)).json()).toEqual({ status: "ok", phase: "draining" });
     expect(engine.closed).toBe(false);
     rest.open();
     let text = "";
@@ -92,6 +102,7 @@ describe("a stopping server", () => {
     expect(text).toMatch(/ last.*\[DONE\]/s);
     await closed;
     expect(engine.closed).toBe(true);
+    await expect(fetch(`${server.url}/livez`)).rejects.toThrow();
   });
 
   it("ends requests that take longer than it may wait", async () => {

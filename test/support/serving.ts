@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import pino from "pino";
+import pino, { type Logger } from "pino";
 import type { TokenizerFiles } from "../../models/types.ts";
 import { parseServerOptions } from "../../server/config.ts";
 import type { Engine } from "../../server/engine/types.ts";
@@ -41,7 +41,8 @@ export function servingOf(engine: Engine, changes: Partial<Serving> = {}): Servi
 export async function serve(
   serving: Serving | Promise<Serving>,
   options: Readonly<Record<string, unknown>> = {},
+  log: Logger = silentLog,
 ): Promise<StartedServer> {
   const parsed = parseServerOptions({ port: 0, graceSeconds: 0, ...options });
-  return startServer(parsed, { load: async () => serving, log: silentLog });
+  return startServer(parsed, { load: async () => serving, log });
 }
