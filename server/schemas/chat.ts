@@ -8,6 +8,10 @@ import {
   UNSUPPORTED,
   usageSchema,
 } from "./common.ts";
+import { listOf } from "./large.ts";
+
+/** More than a context has tokens to show them. */
+const MAX_MESSAGES = 16_384;
 
 const textPartSchema = z.object({
   type: z.literal("text"),
@@ -39,7 +43,9 @@ const messageSchema = z
 export const chatRequestSchema = z
   .object({
     ...generationFields,
-    messages: z.array(messageSchema).min(1, { error: "must not be empty" }),
+    messages: listOf(messageSchema, MAX_MESSAGES).refine((messages) => messages.length > 0, {
+      error: "must not be empty",
+    }),
     max_completion_tokens: integer.min(0).nullish().openapi({ description: "Goes before max_tokens" }),
     logprobs: z.boolean().nullish().openapi({ description: "Whether each token's log-probability is wanted" }),
     top_logprobs: topLogprobs

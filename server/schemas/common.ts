@@ -1,5 +1,6 @@
 import { z } from "@hono/zod-openapi";
 import { MOST_LOGPROBS } from "../../attention/sampling.ts";
+import { recordOf, stopSchema } from "./large.ts";
 
 /** Marks an issue as "known, but not there yet" rather than "wrong". */
 export const UNSUPPORTED = { unsupported: true } as const;
@@ -70,15 +71,9 @@ export const generationFields = {
     .max(100)
     .nullish()
     .openapi({ description: "Divides positive and multiplies negative logits of tokens in prompt or output; 1 = off" }),
-  logit_bias: z
-    .record(z.string(), z.number().min(-100).max(100))
-    .nullish()
-    .openapi({ description: "Added to logits, by token id" }),
+  logit_bias: recordOf(z.number().min(-100).max(100)).openapi({ description: "Added to logits, by token id" }),
   seed: integer.nullish(),
-  stop: z
-    .union([z.string(), z.array(z.string())], { error: "must be a string or an array of strings" })
-    .nullish()
-    .openapi({ description: "Strings that end the text; they are not part of it" }),
+  stop: stopSchema,
   n: integer.min(1).max(128).nullish(),
   stream: z.boolean().nullish(),
   stream_options: z.object({ include_usage: z.boolean().nullish() }).nullish(),

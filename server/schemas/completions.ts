@@ -8,18 +8,12 @@ import {
   UNSUPPORTED,
   usageSchema,
 } from "./common.ts";
-
-const tokenIds = z.array(integer.min(0));
+import { promptSchema } from "./large.ts";
 
 export const completionRequestSchema = z
   .object({
     ...generationFields,
-    prompt: z
-      .union([z.string(), z.array(z.string()), tokenIds, z.array(tokenIds)], {
-        error: "must be a string, an array of strings, an array of token ids, or an array of arrays of token ids",
-      })
-      .refine((prompt) => prompt.length > 0 || typeof prompt === "string", { error: "must not be empty" })
-      .openapi({ description: "Special tokens spelled in a string stay text; ids may be any" }),
+    prompt: promptSchema,
     suffix: z
       .string()
       .nullish()

@@ -60,6 +60,7 @@ describe("completions", () => {
     ["a null prompt", { prompt: null }, { param: "prompt" }],
     ["a mixed prompt", { prompt: [1, "a"] }, { param: "prompt" }],
     ["an empty prompt list", { prompt: [] }, { param: "prompt", message: /empty/ }],
+    ["a negative id in a list of lists", { prompt: [[1], [2, -1]] }, { param: "prompt[1][1]" }],
     ["negative ids", { prompt: [3, -1] }, { param: "prompt[1]" }],
     ["a foreign id", { prompt: [99_999] }, { param: "prompt", message: /99999/ }],
     ["a wrong type", { prompt: "a", max_tokens: "3" }, { param: "max_tokens", message: /^max_tokens: / }],
@@ -134,6 +135,7 @@ describe("chat completions", () => {
   it.each<[string, object, object]>([
     ["no messages", {}, { param: "messages" }],
     ["empty messages", { messages: [] }, { param: "messages" }],
+    ["too many messages", { messages: new Array(16_385).fill(user) }, { code: "invalid_value", param: "messages" }],
     ["no content", { messages: [user, { role: "user" }] }, { param: "messages[1].content" }],
     ["a wrong role", { messages: [{ role: "robot", content: "" }] }, { param: "messages[0].role" }],
     ["a tool's result", { messages: [{ role: "tool", content: "" }] }, { code: "unsupported_parameter" }],
@@ -183,7 +185,7 @@ describe("the server", () => {
     for (const [path, body, param] of [
       ["/v1/completions", { prompt: ["short", huge] }, "prompt"],
       ["/v1/chat/completions", { messages: [{ role: "user", content: huge }] }, "messages"],
-      ["/v1/chat/completions", { messages: new Array(20_000).fill(user) }, "messages"],
+      ["/v1/chat/completions", { messages: new Array(10_000).fill(user) }, "messages"],
     ] as const) {
       const { status, body: answer } = await post(path, body);
       expect({ status, ...answer.error }).toMatchObject({ status: 400, code: "context_length_exceeded", param });
