@@ -115,9 +115,10 @@ export function generateRequests(
   if (sequences > MAX_SEQUENCES) {
     throw apiErrors.invalidValue("n", `the request asks for ${sequences} sequences; ${MAX_SEQUENCES} is the most`);
   }
-  const asked = logprobs === undefined ? {} : { logprobs };
+  // Made once: prompts and choices share what may be large.
+  const common = { ...samplingOf(fields, serving), ...(logprobs === undefined ? {} : { logprobs }) };
   return prompts.flatMap((promptIds, promptIndex) => {
-    const sampling = { ...samplingOf(fields, maxTokens(promptIds.length), serving), ...asked };
+    const sampling = { ...common, maxTokens: maxTokens(promptIds.length) };
     return Array.from({ length: n }, (_, i) => {
       const seeded = sampling.seed === undefined ? sampling : { ...sampling, seed: sampling.seed + i };
       return { id: `${id}-${promptIndex * n + i}`, promptIds, sampling: seeded, attention };
@@ -125,12 +126,11 @@ export function generateRequests(
   });
 }
 
-function samplingOf(fields: GenerationFields, maxTokens: number, serving: Serving): SamplingParams {
+function samplingOf(fields: GenerationFields, serving: Serving): Omit<SamplingParams, "maxTokens"> {
   const stop = typeof fields.stop === "string" ? [fields.stop] : (fields.stop ?? []);
   const topP = fields.top_p ?? 1;
   const { seed } = fields;
   return {
-    maxTokens,
     temperature: fields.temperature ?? 1,
     // The smallest nucleus holds one token, and so does that of mass 0.
     topP: topP === 0 ? Number.EPSILON : topP,

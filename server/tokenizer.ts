@@ -59,6 +59,8 @@ class ModelTokenizer implements Tokenizer {
   readonly bosTokenId: number | undefined;
   readonly eosTokenIds: readonly number[];
   readonly #inner: LibraryTokenizer;
+  /** By spelling. */
+  readonly #specials: ReadonlyMap<string, number>;
   readonly #specialIds: ReadonlySet<number>;
   /** What the tokens that were added to the vocabulary spell, by id. */
   readonly #added: ReadonlyMap<number, string>;
@@ -96,11 +98,12 @@ class ModelTokenizer implements Tokenizer {
     const specialByName = new Set([...Object.values(named), ...additionalSpecialTokens(files.tokenizerConfig)]);
     const specialById = new Set([this.bosTokenId, ...this.eosTokenIds]);
     const special = added.filter((t) => t.special || specialByName.has(t.content) || specialById.has(t.id));
-    const spelledSpecials = new Set(special.map((token) => token.content));
-    this.#specialIds = new Set(special.map((token) => token.id));
+    const specials = new Map(special.map((token) => [token.content, token.id]));
+    this.#specials = specials;
+    this.#specialIds = new Set(specials.values());
     this.#added = new Map(added.map(({ id, content }) => [id, content]));
     this.#bytesOf = byteSpelling(inner.decoder);
-    this.#spellings = new SpecialSpellings(spelledSpecials);
+    this.#spellings = new SpecialSpellings(specials.keys());
 
     const strips = added.some(({ lstrip, rstrip }) => lstrip || rstrip);
     const shrinks = inner.normalizer !== null || tokenizerUsesUnknown(files.tokenizerJson) || strips;
@@ -115,9 +118,7 @@ class ModelTokenizer implements Tokenizer {
     // Merges may lead to a special token too: spell out what the model made of plain text.
     const tokenize = model._call.bind(model);
     model._call = (pieces) =>
-      tokenize(pieces).flatMap((token) =>
-        spelledSpecials.has(token) ? spellOut(token, model.tokens_to_ids) : [token],
-      );
+      tokenize(pieces).flatMap((token) => (specials.has(token) ? spellOut(token, model.tokens_to_ids) : [token]));
   }
 
   encode(text: string, options: EncodeOptions = {}): number[] {
@@ -144,6 +145,10 @@ class ModelTokenizer implements Tokenizer {
     const bytes = added === undefined ? this.#bytesOf(token) : null;
     // Decoders drop the space that a first token begins with: the second of two has it.
     return bytes ?? new TextEncoder().encode(added ?? this.decode([id, id]).slice(this.decode([id]).length));
+  }
+
+  specialToken(text: string): number | undefined {
+    return this.#specials.get(text);
   }
 
   applyChatTemplate(messages: readonly ChatMessage[], options: ChatTemplateOptions): number[] {

@@ -64,7 +64,8 @@ export class Generation {
     this.rows = new RowSettings(sampling, promptIds, endTokens);
     this.detokenizer = new Detokenizer(meaning.tokenizer, { promptIds });
     this.stops = new StopMatcher(sampling.stop);
-    const spelled = sampling.stop.flatMap((stop) => specialToken(stop, meaning.tokenizer));
+    // Skipped in the text, a special token would never be found there.
+    const spelled = sampling.stop.flatMap((stop) => meaning.tokenizer.specialToken(stop) ?? []);
     this.endTokens = new Set([...endTokens, ...spelled]);
     this.minTokens = sampling.minTokens ?? 0;
     this.scores = request.promptLogprobs === undefined ? null : new PromptScores(promptIds, request.promptLogprobs);
@@ -170,13 +171,4 @@ export class Generation {
 function tokenOf({ tokenId, error }: SampledRow): number {
   if (error) throw error;
   return tokenId;
-}
-
-/** The special token that a stop string spells, if it does: skipped in the text, it would never be found there. */
-function specialToken(stop: string, tokenizer: Tokenizer): number[] {
-  if (stop === "") return [];
-  const ids = tokenizer.encode(stop, { addSpecialTokens: false, parseSpecial: true });
-  return ids.length === 1 && tokenizer.decode(ids) === stop && tokenizer.decode(ids, { skipSpecialTokens: true }) === ""
-    ? ids
-    : [];
 }

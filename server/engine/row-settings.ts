@@ -6,13 +6,16 @@ import type { SamplingParams } from "./types.ts";
 export class RowSettings {
   private readonly fixed: RowSampling;
   /** The same with the tokens ruled out that must not come yet. */
-  private readonly early: RowSampling;
+  private early: RowSampling | null = null;
+  private readonly bias: ReadonlyMap<number, number>;
+  private readonly notEarly: readonly number[];
   /** Pairs of a token and how often it was generated; null without penalties. */
   private readonly counts: { pairs: Int32Array; length: number; readonly places: Map<number, number> } | null = null;
 
   /** `notEarly`: tokens that next() rules out for early rows. */
   constructor(sampling: SamplingParams, promptIds: readonly number[], notEarly: Iterable<number> = []) {
-    const bias = [...(sampling.logitBias ?? [])];
+    this.bias = sampling.logitBias ?? NO_BIAS;
+    this.notEarly = [...notEarly];
     this.fixed = {
       ...greedySampling,
       temperature: sampling.temperature,
@@ -22,11 +25,9 @@ export class RowSettings {
       repetitionPenalty: sampling.repetitionPenalty ?? 1,
       presencePenalty: sampling.presencePenalty ?? 0,
       frequencyPenalty: sampling.frequencyPenalty ?? 0,
-      ...biasOf(bias),
+      ...biasOf(this.bias),
       ...(sampling.logprobs === undefined ? {} : { logprobs: sampling.logprobs }),
     };
-    const ruledOut = Array.from(notEarly, (token) => [token, Number.NEGATIVE_INFINITY] as const);
-    this.early = { ...this.fixed, ...biasOf([...new Map([...bias, ...ruledOut])]) };
     if (!isPenalised(this.fixed)) return;
     this.counts = { pairs: new Int32Array(256), length: 0, places: new Map() };
     // Only repetition asks for what is in the prompt alone.
@@ -38,9 +39,15 @@ export class RowSettings {
    * counts change with the next count().
    */
   next(uniform: number, early = false, draft: readonly number[] = []): RowSampling {
-    const settings = early ? this.early : this.fixed;
+    const settings = early ? this.earlySettings() : this.fixed;
     if (this.counts === null) return { ...settings, uniform };
     return { ...settings, uniform, counts: this.countsAfter(draft) };
+  }
+
+  private earlySettings(): RowSampling {
+    const ruledOut = this.notEarly.map((token) => [token, Number.NEGATIVE_INFINITY] as const);
+    this.early ??= { ...this.fixed, ...biasOf(new Map([...this.bias, ...ruledOut])) };
+    return this.early;
   }
 
   /** Takes in a generated token. Mutates. */
@@ -80,9 +87,18 @@ export class RowSettings {
   }
 }
 
-function biasOf(bias: readonly (readonly [number, number])[]): Pick<RowSampling, "biasTokens" | "biases"> {
-  return {
-    biasTokens: Int32Array.from(bias, ([token]) => token),
-    biases: Float32Array.from(bias, ([, value]) => value),
+type BiasArrays = Pick<RowSampling, "biasTokens" | "biases">;
+
+const NO_BIAS: ReadonlyMap<number, number> = new Map();
+
+/** The choices of one request have one bias, which may name every token: they share its arrays. */
+const arrays = new WeakMap<ReadonlyMap<number, number>, BiasArrays>();
+
+function biasOf(bias: ReadonlyMap<number, number>): BiasArrays {
+  const made = arrays.get(bias) ?? {
+    biasTokens: Int32Array.from(bias.keys()),
+    biases: Float32Array.from(bias.values()),
   };
+  arrays.set(bias, made);
+  return made;
 }

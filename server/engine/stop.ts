@@ -75,6 +75,15 @@ class StopTree {
   }
 }
 
+/** The choices of one request stop alike: they share a tree, which may take milliseconds and megabytes. */
+const trees = new WeakMap<readonly string[], StopTree>();
+
+function treeOf(stops: readonly string[]): StopTree {
+  const tree = trees.get(stops) ?? new StopTree(stops);
+  trees.set(stops, tree);
+  return tree;
+}
+
 /**
  * Finds stop strings in text that arrives in pieces, and holds back what may still become one.
  *
@@ -88,9 +97,9 @@ export class StopMatcher {
   private held = "";
   private stopped = false;
 
-  /** Empty strings match nothing. */
+  /** Empty strings match nothing. The list must not change. */
   constructor(stops: readonly string[]) {
-    this.tree = new StopTree(stops);
+    this.tree = treeOf(stops);
   }
 
   /**

@@ -137,6 +137,8 @@ export interface Tokenizer {
   /** Throws EngineError "context_overflow" if `contextLength` is given and the text is far over it. */
   encode(text: string, options?: EncodeOptions): number[];
   decode(ids: readonly number[], options?: { skipSpecialTokens?: boolean }): string;
+  /** The special token that is spelled like this, if one is. Looks it up. */
+  specialToken(text: string): number | undefined;
   /** The bytes that a token adds within a text: may be a part of a character. A special token's are its spelling's. */
   tokenBytes(id: number): Uint8Array;
   /**

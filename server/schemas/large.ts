@@ -14,6 +14,9 @@ interface Fault {
 const PROMPT_KINDS = "must be a string, an array of strings, an array of token ids, or an array of arrays of token ids";
 const TOKEN_ID = "must be a token id, a whole number of at least 0";
 
+/** Characters of all stop strings together; each takes 24 bytes in the tree that finds them. */
+const MOST_TO_STOP_AT = 2 ** 18;
+
 export type Prompt = string | string[] | number[] | number[][];
 
 const idsDocument = { type: "array", items: { type: "integer", minimum: 0 } } as const;
@@ -28,9 +31,13 @@ export const promptSchema = checked<Prompt>(promptFault).openapi({
 
 /** A string or a list of strings, or null. */
 export const stopSchema = checked<string | string[] | null | undefined>((value) => {
-  if (value === null || value === undefined || typeof value === "string") return null;
-  const fits = Array.isArray(value) && value.every((item) => typeof item === "string");
-  return fits ? null : { path: [], message: "must be a string or an array of strings" };
+  if (value === null || value === undefined) return null;
+  const texts = typeof value === "string" ? [value] : value;
+  const fits = Array.isArray(texts) && texts.every((text) => typeof text === "string");
+  if (!fits) return { path: [], message: "must be a string or an array of strings" };
+  const characters = texts.reduce((sum, text) => sum + text.length, 0);
+  if (characters < MOST_TO_STOP_AT) return null;
+  return { path: [], message: `has ${characters} characters; less than ${MOST_TO_STOP_AT} are allowed` };
 })
   .optional()
   .openapi({

@@ -37,6 +37,7 @@ const tokenizerParts: Tokenizer = {
   eosTokenIds: testTokenizer.eosTokenIds,
   encode: (text, options) => testTokenizer.encode(text, options),
   decode: (ids, options) => testTokenizer.decode(ids, options),
+  specialToken: (text) => testTokenizer.specialToken(text),
   tokenBytes: (id) => testTokenizer.tokenBytes(id),
   applyChatTemplate: (messages, options) => testTokenizer.applyChatTemplate(messages, options),
 };
@@ -76,6 +77,7 @@ describe("completions", () => {
     ["too many logprobs", { prompt: "a", logprobs: 21 }, { param: "logprobs" }],
     ["no choices", { prompt: "a", n: 0 }, { param: "n" }],
     ["too many sequences", { prompt: new Array(50).fill("a"), n: 100 }, { param: "n", message: /5000.*2048/ }],
+    ["too much to stop at", { prompt: "a", stop: ["x".repeat(2 ** 17), "y".repeat(2 ** 17)] }, { param: "stop" }],
     ["stop of numbers", { prompt: "a", stop: [1] }, { param: "stop" }],
     ["r over the head", { prompt: "a", sparq: { r: 64 } }, { param: "sparq.r", message: /64.*32/ }],
     ["local over k", { prompt: "a", sparq: { k: 8, local: 9 } }, { param: "sparq.local" }],

@@ -40,6 +40,10 @@ export class TableTokenizer implements Tokenizer {
     return this.table[id] ?? new Uint8Array();
   }
 
+  specialToken(text: string): number | undefined {
+    return [...this.special].find((id) => this.decode([id]) === text);
+  }
+
   applyChatTemplate(): number[] {
     throw new Error("a table has no chat template");
   }

@@ -39,4 +39,13 @@ describe("a request's rows", () => {
     for (let i = 0; i < 2000; i++) rows.count(i % 1000);
     expect(rows.next(0).counts).toEqual(Int32Array.from({ length: 2000 }, (_, i) => (i % 2 === 0 ? i / 2 : 2)));
   });
+
+  test("share the arrays of one bias, and have others for early rows", () => {
+    const sampling = { ...greedy, logitBias: new Map([[3, 1]]) };
+    const [one, other] = [new RowSettings(sampling, [], [7]), new RowSettings(sampling, [], [7])];
+    expect(one.next(0).biasTokens).toBe(other.next(0.5).biasTokens);
+    expect(one.next(0, true).biasTokens).toEqual(Int32Array.of(3, 7));
+    expect(one.next(0, true).biases).toEqual(Float32Array.of(1, Number.NEGATIVE_INFINITY));
+    expect(one.next(0).biasTokens).toEqual(Int32Array.of(3));
+  });
 });
