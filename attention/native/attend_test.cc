@@ -186,6 +186,36 @@ void randomSteps(Path path, int round) {
   }
 }
 
+// A sequence whose steps end with rows that are taken back, as drafts are when they were wrong, and the same without them.
+void takenBack(Path path, int round) {
+  Model model = randomModel();
+  const int size = model.blockSize, length = uniform(size, 2 * size + 40), blocksEach = (length + size - 1) / size;
+  const std::string name = std::string(pathName(path)) + " round " + std::to_string(round) + " " + dtypeName(model.dtype) + " scan " +
+                           dtypeName(model.scanDtype);
+  KvStore store(shapeOf(model, 2, 2 * blocksEach));
+  poison(store);
+  const std::vector<int32_t> blocks = shuffledBlocks(2 * blocksEach);
+  const History history = randomHistory(model, length, 1), wrong = randomHistory(model, length, oneOf({1, 50}));
+  Settings settings = randomSettings(model, uniform(0, length / 2));
+  settings.k = oneOf({1, 17});
+  Run kept{&history, settings, {&blocks[0], &blocks[blocksEach]}, 0, {}};
+  Run drafted{nullptr, settings, {&blocks[blocksEach], &blocks[blocksEach] + blocksEach}, 0, {}};
+  while (kept.done < length) step(path, store, model, {&kept}, {1}, 1);
+  while (drafted.done < length) {
+    const int right = std::min(length - drafted.done, uniform(0, 2) ? uniform(1, 3) : uniform(1, size)), end = drafted.done + right;
+    const int drafts = std::min(length - end, oneOf({0, 1, 4, 20}));
+    History both = history;
+    for (auto part : {&History::q, &History::k, &History::v}) {
+      std::copy_n((wrong.*part).begin() + end, drafts, (both.*part).begin() + end);
+    }
+    drafted.history = &both;
+    step(path, store, model, {&drafted}, {right + drafts}, uniform(1, 2));
+    drafted.done = end;
+    drafted.out.resize(end);
+  }
+  check(same(kept, drafted), name + ": rows that were taken back left a trace");
+}
+
 // Two sequences share a full first page; a third takes over a page in the middle, as a copy.
 void sharedPages(Path path) {
   Model model = randomModel();
@@ -301,6 +331,7 @@ int main(int argc, char** argv) {
   badShapes();
   for (const Path path : availablePaths()) {
     for (int round = 0; round < rounds; round++) randomSteps(path, round);
+    for (int round = 0; round < rounds; round++) takenBack(path, round);
     for (int round = 0; round < 4; round++) sharedPages(path);
     longDecode(path);
     extremes(path);

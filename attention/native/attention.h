@@ -54,7 +54,8 @@ struct Page {
   char* values;       // the same from the first value on
   char* scan;         // [headDim][blockSize] of scanDtype; for I8 see body_scan.inc. Written when the page is full.
   uint32_t* ranges;   // [headDim], scanDtype I8 only: bf16 middle (high half) and bf16 step (low half) of each component
-  float* valueSum;    // [headDim], the sum of the values written so far, as stored
+  float* valueSum;    // [headDim], the sum of the values of the first *summed tokens, as stored, in their order
+  int32_t* summed;
   float* keyScales;   // [blockSize], dtypes with a scale only
   float* valueScales; // [blockSize], dtypes with a scale only
 };
@@ -75,8 +76,8 @@ class KvStore {
   Page page(int layer, int block, int head) const {
     char* at = memory_ + ((size_t(layer) * shape_.blocks + block) * shape_.kvHeads + head) * pageBytes_;
     const auto floats = [at](size_t offset) { return reinterpret_cast<float*>(at + offset); };
-    return {at, at + values_, at + scan_, reinterpret_cast<uint32_t*>(at + ranges_), floats(sum_), floats(keyScales_),
-            floats(valueScales_)};
+    return {at, at + values_, at + scan_, reinterpret_cast<uint32_t*>(at + ranges_), floats(sum_),
+            reinterpret_cast<int32_t*>(at + summed_), floats(keyScales_), floats(valueScales_)};
   }
   char* memory() const { return memory_; }
   void copyBlock(int from, int to);  // all layers; for copy-on-write
@@ -86,7 +87,7 @@ class KvStore {
   char* memory_ = nullptr;
   void* mapping_ = nullptr;  // memory_ with what guards it
   size_t mappingBytes_ = 0, tokenBytes_ = 0, pageBytes_ = 0;
-  size_t values_ = 0, scan_ = 0, ranges_ = 0, sum_ = 0, keyScales_ = 0, valueScales_ = 0;  // offsets in a page
+  size_t values_ = 0, scan_ = 0, ranges_ = 0, sum_ = 0, summed_ = 0, keyScales_ = 0, valueScales_ = 0;  // offsets in a page
 };
 
 struct LayerParams {
@@ -136,8 +137,8 @@ struct Pool {
 
 // Appends the rows' K (after rope) and V, then writes out[row][heads * headDim]. The caller has validated the step
 // (block tables cover the positions, ids inside the store, settings in range). Adds to *traffic when it is not null.
-// A position is appended once, after those before it: writing one again would count it twice in the page's sum of V, but
-// for a page that is begun anew. Finite inputs give finite results while |V| stays below FLT_MAX / positions.
+// A sequence may go back and write positions again, as after drafts that were refused: what it wrote from there on is as if
+// it had never been. Finite inputs give finite results while |V| stays below FLT_MAX / positions.
 void attendLayer(Path path, KvStore& store, const LayerParams& params, const Step& step, const Projection& q,
                  const Projection& k, const Projection& v, float* out, const Pool& pool, Traffic* traffic);
 // Its two halves.

@@ -61,7 +61,8 @@ KvStore::KvStore(const StoreShape& shape) : shape_(shape) {
   scan_ = aligned(size * tokenBytes_);
   ranges_ = scan_ + aligned(size * d * elementBytes(shape.scanDtype));
   sum_ = ranges_ + (shape.scanDtype == DType::I8 ? aligned(d * sizeof(uint32_t)) : 0);
-  keyScales_ = sum_ + aligned(d * sizeof(float));
+  summed_ = sum_ + d * sizeof(float);
+  keyScales_ = sum_ + aligned(d * sizeof(float) + sizeof(int32_t));
   valueScales_ = keyScales_ + aligned(scales);
   pageBytes_ = valueScales_ + aligned(scales);
 

@@ -112,13 +112,15 @@ export class TestSequence {
   }
 }
 
+export type StoreTypes = Pick<KvStoreShape, "dtype" | "scanDtype">;
+
 /** A store of an implementation with one layer's worth of attention on it. Blocks hold 64 positions. */
 export class Bench<Store extends NativeKvStore = NativeKvStore> {
   readonly implementation: AttentionImplementation<Store>;
   readonly layer: Layer;
   readonly store: Store;
 
-  constructor(implementation: AttentionImplementation<Store>, layer: Layer, blocks: number) {
+  constructor(implementation: AttentionImplementation<Store>, layer: Layer, blocks: number, types: StoreTypes = {}) {
     this.implementation = implementation;
     this.layer = layer;
     this.store = implementation.createStore({
@@ -127,6 +129,7 @@ export class Bench<Store extends NativeKvStore = NativeKvStore> {
       headDim: layer.headDim,
       blockSize: 64,
       blocks,
+      ...types,
     });
   }
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import type { NativeKvStore } from "../../attention/types.ts";
+import { cacheDtypes, type NativeKvStore, scanDtypes } from "../../attention/types.ts";
 import {
   type AttentionImplementation,
   Bench,
@@ -10,13 +10,14 @@ import {
   layerOf,
   normal,
   projections,
+  type StoreTypes,
   sparq,
   TestSequence,
 } from "./attention-fixture.ts";
 
 /** Invariance: a row comes out bit for bit the same however its step is composed; and what a step's traffic counts. */
 export function describeInvariance<Store extends NativeKvStore>(implementation: AttentionImplementation<Store>): void {
-  const bench = (layer: Layer, count = 7) => new Bench(implementation, layer, count);
+  const bench = (layer: Layer, count = 7, types: StoreTypes = {}) => new Bench(implementation, layer, count, types);
 
   describe("bit for bit the same", () => {
     const layer = layerOf(6, 2, 64);
@@ -107,6 +108,31 @@ export function describeInvariance<Store extends NativeKvStore>(implementation: 
       store.step([[first, 40]]);
       store.step([[copy, 40]]);
       expectSame(copy.out, first.out.slice(170));
+    });
+
+    const types: Required<StoreTypes>[] = [
+      ...cacheDtypes.map((dtype) => ({ dtype, scanDtype: "int8" as const })),
+      ...scanDtypes.map((scanDtype) => ({ dtype: "f32" as const, scanDtype })),
+    ];
+    test.each(types)("before rows that are taken back, and after them: $dtype, scan $scanDtype", (kind) => {
+      // From here on the rows are others, with ranges and sums of their own.
+      const draw = normal(13);
+      const noise = projections(layer, 210, (...of) => 30 * draw(...of));
+      for (const settings of [dense, sparq(16, 40, 10)]) {
+        const options = { ...base, settings };
+        const store = bench(layer, 7, kind);
+        const drafted = new TestSequence(options);
+        store.step([[drafted, 180]]);
+        while (drafted.contextLength < 210) {
+          const right = drafted.contextLength + 1;
+          const both = { ...options, rows: [...rows.slice(0, right), ...noise.slice(right)], contextLength: right - 1 };
+          const step = new TestSequence(both);
+          store.step([[step, Math.min(7, 210 - step.contextLength)]]); // its last six are wrong
+          drafted.out.push(step.out[0]!);
+          drafted.contextLength = right;
+        }
+        expectSame(drafted.out, bench(layer, 7, kind).run(options, 180).out);
+      }
     });
 
     test("in blocks that held something else, even not-a-numbers", () => {
