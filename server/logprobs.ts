@@ -1,39 +1,77 @@
-import type { TokenEvent, Tokenizer } from "./engine/types.ts";
+import type { EventLogprobs, TokenEvent, Tokenizer } from "./engine/types.ts";
+import { TextOffsets, TokenTexts } from "./token-texts.ts";
 
 /** What stands for minus infinity, which JSON has no number for. */
 const LOWEST = -9999;
 
-/** The tokens' log-probabilities as /v1/completions has them; null if they were not asked for. */
-export function completionLogprobs(tokenizer: Tokenizer, events: readonly TokenEvent[], textOffset = 0) {
-  const entries = events.flatMap(({ tokenId, logprobs }) => (logprobs ? [{ tokenId, ...logprobs }] : []));
-  if (entries.length === 0) return null;
-  const tokens = entries.map(({ tokenId }) => tokenText(tokenizer, tokenId));
-  let offset = textOffset;
+/** A token of a text with its log-probabilities; null for a prompt's first token, which nothing comes before. */
+export interface ScoredToken {
+  readonly tokenId: number;
+  readonly logprobs: EventLogprobs | null;
+}
+
+/** As /v1/completions has them: lists of one entry for each token. */
+export interface CompletionLogprobs {
+  readonly tokens: readonly string[];
+  readonly token_logprobs: readonly (number | null)[];
+  /** By text. Holds the token itself even if it is not among the likeliest; the same number in both places. */
+  readonly top_logprobs: readonly (Readonly<Record<string, number>> | null)[];
+  readonly text_offset: readonly number[];
+}
+
+/** Writes the log-probabilities of one choice of /v1/completions, piece by piece, in the order of its text. */
+export class CompletionLogprobsWriter {
+  private readonly texts: TokenTexts;
+  private readonly offsets: TextOffsets;
+
+  /** `echo`: the choice begins with its prompt; else offsets count from the first generated token on. */
+  constructor(tokenizer: Tokenizer, options: { readonly echo: boolean }) {
+    this.texts = TokenTexts.of(tokenizer);
+    this.offsets = new TextOffsets(tokenizer, { atStart: options.echo });
+  }
+
+  /** The choice's next tokens. `skipSpecialTokens`: its text leaves special ones out. Mutates. */
+  write(tokens: readonly ScoredToken[], options: { readonly skipSpecialTokens: boolean }): CompletionLogprobs {
+    return {
+      tokens: tokens.map(({ tokenId }) => this.texts.markedText(tokenId)),
+      token_logprobs: tokens.map(({ logprobs }) => (logprobs === null ? null : finite(logprobs.logprob))),
+      top_logprobs: tokens.map((token) => this.likeliest(token)),
+      text_offset: tokens.map(({ tokenId }) => this.offsets.next(tokenId, options)),
+    };
+  }
+
+  /** The likelier of two tokens of the same text. */
+  private likeliest({ tokenId, logprobs }: ScoredToken): Record<string, number> | null {
+    if (logprobs === null) return null;
+    const byText = new Map<string, number>();
+    for (const entry of [...logprobs.top, { tokenId, logprob: logprobs.logprob }]) {
+      const text = this.texts.markedText(entry.tokenId);
+      if (!byText.has(text)) byText.set(text, finite(entry.logprob));
+    }
+    return Object.fromEntries(byText);
+  }
+}
+
+/** One list after the other. */
+export function joinLogprobs(parts: readonly CompletionLogprobs[]): CompletionLogprobs {
   return {
-    tokens,
-    token_logprobs: entries.map(({ logprob }) => finite(logprob)),
-    // The likelier of two tokens of the same text, and the token itself even if it is not among the likeliest.
-    top_logprobs: entries.map((entry) => {
-      const byText = new Map<string, number>();
-      for (const { tokenId, logprob } of [...entry.top, entry]) {
-        const text = tokenText(tokenizer, tokenId);
-        if (!byText.has(text)) byText.set(text, finite(logprob));
-      }
-      return Object.fromEntries(byText);
-    }),
-    text_offset: tokens.map((token) => {
-      const start = offset;
-      offset += characters(token);
-      return start;
-    }),
+    tokens: parts.flatMap(({ tokens }) => tokens),
+    token_logprobs: parts.flatMap(({ token_logprobs }) => token_logprobs),
+    top_logprobs: parts.flatMap(({ top_logprobs }) => top_logprobs),
+    text_offset: parts.flatMap(({ text_offset }) => text_offset),
   };
+}
+
+/** The tokens of these events that have log-probabilities: all, or none if they were not asked for. */
+export function scoredTokens(events: readonly TokenEvent[]): ScoredToken[] {
+  return events.flatMap(({ tokenId, logprobs }) => (logprobs ? [{ tokenId, logprobs }] : []));
 }
 
 /** The tokens' log-probabilities as /v1/chat/completions has them; null if they were not asked for. */
 export function chatLogprobs(tokenizer: Tokenizer, events: readonly TokenEvent[]) {
+  const texts = TokenTexts.of(tokenizer);
   const entry = ({ tokenId, logprob }: { tokenId: number; logprob: number }) => {
-    const token = tokenText(tokenizer, tokenId);
-    return { token, logprob: finite(logprob), bytes: bytesOf(token) };
+    return { token: texts.text(tokenId), logprob: finite(logprob), bytes: [...texts.bytes(tokenId)] };
   };
   const content = events.flatMap(({ tokenId, logprobs }) => {
     return logprobs
@@ -41,21 +79,6 @@ export function chatLogprobs(tokenizer: Tokenizer, events: readonly TokenEvent[]
       : [];
   });
   return content.length === 0 ? null : { content, refusal: null };
-}
-
-/** Characters of a text, as offsets count them. */
-export function characters(text: string): number {
-  return [...text].length;
-}
-
-/** A token's text as it is within a text: decoders drop the space that a first token begins with. */
-function tokenText(tokenizer: Tokenizer, id: number): string {
-  return tokenizer.decode([id, id]).slice(tokenizer.decode([id]).length);
-}
-
-/** A part of a character has no text of its own, and then its bytes are unknown. */
-function bytesOf(token: string): number[] | null {
-  return token.includes("\ufffd") ? null : [...Buffer.from(token)];
 }
 
 function finite(logprob: number): number {

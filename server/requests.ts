@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import type { z } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { AttentionOverrideError, overrideAttention } from "./attention-settings.ts";
-import type { GenerateRequest, SamplingParams } from "./engine/types.ts";
+import type { GenerateRequest, PromptLogprobs, SamplingParams } from "./engine/types.ts";
 import { ApiError, apiErrors, toApiError } from "./errors.ts";
 import type { generationFields } from "./schemas/common.ts";
 import type { Serving } from "./serving.ts";
@@ -97,9 +97,18 @@ export async function encodePrompt<T>(encoding: Promise<T>, param: string, signa
   }
 }
 
+export interface SequenceOptions {
+  /** Sequences for each prompt; default the request's n. */
+  readonly choices?: number;
+  /** Log-probabilities wanted of each token, and of this many of the likeliest; default none. */
+  readonly logprobs?: number;
+  /** Those wanted of a prompt's own tokens, by its index; default none. */
+  readonly prompt?: (index: number) => PromptLogprobs;
+}
+
 /**
- * The sequences that answer a request: `n` for each prompt, the choices of one prompt together. A seed counts up over a
- * prompt's choices, so that they differ. `logprobs` is how many of the likeliest tokens get one. Throws ApiError for too many of them or settings that do not fit the model.
+ * The sequences that answer a request, the choices of one prompt together. A seed counts up over a prompt's choices, so
+ * that they differ. Throws ApiError for too many of them or settings that do not fit the model.
  */
 export function generateRequests(
   serving: Serving,
@@ -107,21 +116,24 @@ export function generateRequests(
   prompts: readonly (readonly number[])[],
   fields: GenerationFields,
   maxTokens: (promptTokens: number) => number,
-  logprobs?: number,
+  options: SequenceOptions = {},
 ): GenerateRequest[] {
   const attention = attentionOf(serving, fields);
-  const n = fields.n ?? 1;
-  const sequences = n * prompts.length;
+  const { logprobs, prompt, choices = fields.n ?? 1 } = options;
+  const sequences = choices * prompts.length;
   if (sequences > MAX_SEQUENCES) {
     throw apiErrors.invalidValue("n", `the request asks for ${sequences} sequences; ${MAX_SEQUENCES} is the most`);
   }
   // Made once: prompts and choices share what may be large.
   const common = { ...samplingOf(fields, serving), ...(logprobs === undefined ? {} : { logprobs }) };
   return prompts.flatMap((promptIds, promptIndex) => {
-    const sampling = { ...common, maxTokens: maxTokens(promptIds.length) };
-    return Array.from({ length: n }, (_, i) => {
+    const promptLogprobs = prompt?.(promptIndex);
+    const most = maxTokens(promptIds.length);
+    const sampling = { ...common, maxTokens: most, minTokens: minTokensOf(fields, most) };
+    return Array.from({ length: choices }, (_, i) => {
       const seeded = sampling.seed === undefined ? sampling : { ...sampling, seed: sampling.seed + i };
-      return { id: `${id}-${promptIndex * n + i}`, promptIds, sampling: seeded, attention };
+      const request = { id: `${id}-${promptIndex * choices + i}`, promptIds, sampling: seeded, attention };
+      return promptLogprobs === undefined ? request : { ...request, promptLogprobs };
     });
   });
 }
@@ -142,8 +154,24 @@ function samplingOf(fields: GenerationFields, serving: Serving): Omit<SamplingPa
     logitBias: logitBiasOf(fields, serving),
     ...(seed === null || seed === undefined ? {} : { seed }),
     stop: stop.filter((text) => text !== ""),
+    stopTokenIds: stopTokenIdsOf(fields, serving),
     ignoreEos: fields.ignore_eos ?? false,
   };
+}
+
+function minTokensOf({ min_tokens }: GenerationFields, maxTokens: number): number {
+  const minTokens = min_tokens ?? 0;
+  if (minTokens <= maxTokens) return minTokens;
+  const message = `min_tokens: ${minTokens} is more than the ${maxTokens} tokens that there may be`;
+  throw apiErrors.invalidValue("min_tokens", message);
+}
+
+function stopTokenIdsOf({ stop_token_ids }: GenerationFields, { tokenizer }: Serving): readonly number[] {
+  const ids = stop_token_ids ?? [];
+  const foreign = ids.findIndex((id) => id >= tokenizer.vocabSize);
+  if (foreign < 0) return ids;
+  const message = `stop_token_ids[${foreign}]: ${ids[foreign]} is outside the vocabulary of ${tokenizer.vocabSize}`;
+  throw apiErrors.invalidValue(`stop_token_ids[${foreign}]`, message);
 }
 
 function logitBiasOf({ logit_bias }: GenerationFields, { tokenizer }: Serving): ReadonlyMap<number, number> {

@@ -79,7 +79,9 @@ class StepEngine implements Engine {
     this.limit = Math.min(config.maxPositions, options.maxPositions ?? config.maxPositions);
     this.observer = combineObservers(options.observers ?? []);
     this.now = options.now ?? (() => performance.now() / 1000);
-    this.meaning = { tokenizer, eosTokenIds: new Set([...config.eosTokenIds, ...tokenizer.eosTokenIds]) };
+    // A tokenizer may know more tokens than the model.
+    const eosTokenIds = [...config.eosTokenIds, ...tokenizer.eosTokenIds].filter((id) => id < config.vocabSize);
+    this.meaning = { tokenizer, eosTokenIds: new Set(eosTokenIds) };
     this.reset();
   }
 
@@ -220,8 +222,9 @@ class StepEngine implements Engine {
     if (promptIds.length + newTokens > this.limit) {
       throw engineErrors.contextOverflow(promptIds.length, this.limit, newTokens);
     }
-    const wrong = promptIds.findIndex((token) => !(Number.isInteger(token) && token >= 0 && token < vocabSize));
-    if (wrong >= 0) throw engineErrors.tokenOutOfRange(promptIds[wrong]!, wrong, vocabSize);
+    checkTokens("prompt token", promptIds, vocabSize);
+    checkTokens("stop token", sampling.stopTokenIds ?? [], vocabSize);
+    checkTokens("biased token", sampling.logitBias?.keys() ?? [], vocabSize);
     if (this.live.has(id)) throw engineErrors.duplicateId(id);
 
     const maxNewTokens = Math.min(sampling.maxTokens, this.limit - promptIds.length);
@@ -267,6 +270,16 @@ class StepEngine implements Engine {
   private check(): void {
     const violations = checkInvariants(this.cache.snapshot());
     if (violations.length > 0) throw new Error(`the cache's bookkeeping is broken: ${violations.join("; ")}`);
+  }
+}
+
+/** Throws EngineError "token_out_of_range". */
+function checkTokens(what: string, tokens: Iterable<number>, vocabSize: number): void {
+  let index = 0;
+  for (const token of tokens) {
+    const known = Number.isInteger(token) && token >= 0 && token < vocabSize;
+    if (!known) throw engineErrors.tokenOutOfRange(`${what} ${index}`, token, vocabSize);
+    index += 1;
   }
 }
 

@@ -24,10 +24,10 @@ export class EngineError extends Error {
 export const engineErrors = {
   emptyPrompt: () => new EngineError("empty_prompt", "the prompt has no tokens"),
 
-  tokenOutOfRange: (token: number, index: number, vocabSize: number) =>
+  tokenOutOfRange: (what: string, token: number, vocabSize: number) =>
     new EngineError(
       "token_out_of_range",
-      `prompt token ${index} is ${token}, outside the vocabulary of ${vocabSize} (0..${vocabSize - 1})`,
+      `${what} is ${token}, outside the vocabulary of ${vocabSize} (0..${vocabSize - 1})`,
     ),
 
   contextOverflow: (promptTokens: number, limit: number, newTokens: 0 | 1) =>

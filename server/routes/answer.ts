@@ -38,6 +38,8 @@ export interface AnswerRequest {
   readonly promptTokens: number;
   /** The field that the prompt came from, for errors. */
   readonly promptParam: string;
+  /** Of a whole answer's choices, those to give, numbered anew. Default: all. */
+  readonly choose?: (choices: readonly WholeChoice[]) => readonly WholeChoice[];
 }
 
 /** Runs the sequences of a request and answers in `format`, streamed or whole. Throws ApiError. */
@@ -109,7 +111,7 @@ async function wholeAnswer(events: AsyncIterable<ChoiceEvent>, request: AnswerRe
     return { index, text, finishReason: events.at(-1)?.finishReason ?? "length", events };
   });
   const total = tokens.reduce((sum, { length }) => sum + length, 0);
-  return format.whole(choices, usageOf(request.promptTokens, total));
+  return format.whole(request.choose?.(choices) ?? choices, usageOf(request.promptTokens, total));
 }
 
 async function* streamedAnswer(

@@ -26,7 +26,9 @@ export async function chat(context: Context, serving: Serving, options: AppOptio
   const asked = fields.max_completion_tokens ?? fields.max_tokens;
   const maxTokens = (promptTokens: number) => asked ?? Math.max(1, serving.contextLength - promptTokens);
   const logprobs = fields.logprobs ? (fields.top_logprobs ?? 0) : undefined;
-  const requests = generateRequests(serving, id, [prompt], fields, maxTokens, logprobs);
+  const requests = generateRequests(serving, id, [prompt], fields, maxTokens, {
+    ...(logprobs === undefined ? {} : { logprobs }),
+  });
   const request = { fields, requests, promptTokens: prompt.length, promptParam: "messages" };
   return answer(context, serving, request, chatFormat(id, serving), options);
 }

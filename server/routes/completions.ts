@@ -1,13 +1,15 @@
 import { createRoute } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import type { AppOptions } from "../app.ts";
-import type { ChoiceEvent } from "../choices.ts";
-import type { FinishReason } from "../engine/types.ts";
-import { characters, completionLogprobs } from "../logprobs.ts";
+import { chooseBest } from "../best-of.ts";
+import { EchoedPrompt } from "../echo.ts";
+import type { FinishReason, TokenEvent } from "../engine/types.ts";
+import { apiErrors } from "../errors.ts";
+import { type CompletionLogprobs, CompletionLogprobsWriter, joinLogprobs, scoredTokens } from "../logprobs.ts";
 import { checkModel, encodePrompt, generateRequests, newId, readBody } from "../requests.ts";
 import { type CompletionRequest, completionRequestSchema, completionResponseSchema } from "../schemas/completions.ts";
 import type { Serving } from "../serving.ts";
-import { type AnswerFormat, answer } from "./answer.ts";
+import { type AnswerFormat, answer, type WholeChoice } from "./answer.ts";
 import { generationResponses } from "./responses.ts";
 
 /** As OpenAI's legacy endpoint. */
@@ -24,59 +26,117 @@ export const completionsRoute = createRoute({
 export async function completions(context: Context, serving: Serving, options: AppOptions): Promise<Response> {
   const fields = await readBody(context, completionRequestSchema, options.bodyLimitBytes);
   checkModel(serving, fields.model);
-  const prompts = await promptIds(fields.prompt, serving, context.req.raw.signal);
+  const given = promptsOf(fields.prompt);
+  const prompts = await promptIds(given, serving, context.req.raw.signal);
   const id = newId("cmpl");
   const maxTokens = fields.max_tokens ?? DEFAULT_MAX_TOKENS;
   const logprobs = typeof fields.logprobs === "number" ? fields.logprobs : undefined;
-  const requests = generateRequests(serving, id, prompts, fields, () => maxTokens, logprobs);
+  const n = fields.n ?? 1;
+  const bestOf = bestOfChoices(fields, n);
+  // Choices are ranked by them, asked for or not.
+  const needed = logprobs ?? (bestOf > n ? 0 : undefined);
+  const echoes = fields.echo ? prompts.map((ids, i) => new EchoedPrompt(given[i]!, ids, serving.tokenizer)) : null;
+  const requests = generateRequests(serving, id, prompts, fields, () => maxTokens, {
+    choices: bestOf,
+    ...(needed === undefined ? {} : { logprobs: needed }),
+    ...(echoes === null || logprobs === undefined ? {} : { prompt: (i: number) => echoes[i]!.request(logprobs) }),
+  });
   const promptTokens = prompts.reduce((sum, prompt) => sum + prompt.length, 0);
-  const request = { fields, requests, promptTokens, promptParam: "prompt" };
-  return answer(context, serving, request, completionFormat(id, serving), options);
+  const choose = (choices: readonly WholeChoice[]) => chooseBest(choices, bestOf, n);
+  const request = { fields, requests, promptTokens, promptParam: "prompt", ...(bestOf > n ? { choose } : {}) };
+  const format = completionFormat(id, serving, {
+    logprobs: logprobs !== undefined,
+    echoOf: (index) => echoes?.[Math.floor(index / n)] ?? null,
+  });
+  return answer(context, serving, request, format, options);
+}
+
+/** How many choices are made of each prompt, to give the best `n`. Throws ApiError. */
+function bestOfChoices({ best_of, stream }: CompletionRequest, n: number): number {
+  const bestOf = best_of ?? n;
+  if (bestOf < n) throw apiErrors.invalidValue("best_of", `best_of: ${bestOf} is less than n, which is ${n}`);
+  if (stream && bestOf > n) {
+    const message = `best_of: which ${n} of ${bestOf} choices are the best is known at the end; they cannot be streamed`;
+    throw apiErrors.invalidValue("best_of", message);
+  }
+  return bestOf;
+}
+
+/** A request's prompts, one by one. */
+function promptsOf(prompt: CompletionRequest["prompt"]): (string | number[])[] {
+  if (typeof prompt === "string") return [prompt];
+  return isIds(prompt) ? [prompt] : prompt;
+}
+
+function isIds(prompt: readonly unknown[]): prompt is number[] {
+  return prompt.every((item) => typeof item === "number");
 }
 
 /** Each prompt as token ids. Strings get what the tokenizer puts around a text, ids are taken as they are. */
 async function promptIds(
-  prompt: CompletionRequest["prompt"],
+  given: readonly (string | number[])[],
   { prompts, contextLength }: Serving,
   signal: AbortSignal,
 ): Promise<number[][]> {
-  const given = typeof prompt === "string" ? [prompt] : prompt;
-  if (given.every((item) => typeof item === "number")) return [given];
   const texts = given.filter((item) => typeof item === "string");
   if (texts.length === 0) return given as number[][];
   return encodePrompt(prompts.encode(texts, { contextLength }, signal), "prompt", signal);
 }
 
-type Logprobs = ReturnType<typeof completionLogprobs>;
+interface CompletionShape {
+  readonly logprobs: boolean;
+  /** What comes before the text of this choice. */
+  readonly echoOf: (index: number) => EchoedPrompt | null;
+}
 
-function completionFormat(id: string, { name: model, tokenizer }: Serving): AnswerFormat {
+function completionFormat(
+  id: string,
+  { name: model, tokenizer }: Serving,
+  { logprobs, echoOf }: CompletionShape,
+): AnswerFormat {
   const created = Math.floor(Date.now() / 1000);
-  const choiceOf = (index: number, text: string, finishReason: FinishReason | null, logprobs: Logprobs = null) => {
-    return { index, text, logprobs, finish_reason: finishReason };
-  };
-  const offsets = new Map<number, number>();
-  const streamedLogprobs = ({ index, event }: ChoiceEvent): Logprobs => {
-    const offset = offsets.get(index) ?? 0;
-    const logprobs = completionLogprobs(tokenizer, [event], offset);
-    if (logprobs !== null) offsets.set(index, offset + characters(logprobs.tokens[0]!));
-    return logprobs;
-  };
   const envelope = (choices: readonly object[]) => ({ id, object: "text_completion", created, model, choices });
+  const choiceOf = (
+    index: number,
+    text: string,
+    finishReason: FinishReason | null,
+    scores: CompletionLogprobs | null = null,
+  ) => ({ index, text, logprobs: scores, finish_reason: finishReason });
+  const writerFor = (index: number) => new CompletionLogprobsWriter(tokenizer, { echo: echoOf(index) !== null });
+  const generated = (writer: CompletionLogprobsWriter, events: readonly TokenEvent[]) =>
+    writer.write(scoredTokens(events), { skipSpecialTokens: true });
+
+  const writers = new Map<number, CompletionLogprobsWriter>();
+  /** Of the streamed choice. */
+  const writerOf = (index: number) => {
+    const writer = writers.get(index) ?? writerFor(index);
+    writers.set(index, writer);
+    return writer;
+  };
+  const echoChunks = (index: number) => {
+    const echo = echoOf(index);
+    if (echo === null) return [];
+    return [choiceOf(index, echo.text, null, logprobs ? echo.logprobs(writerOf(index)) : null)];
+  };
   return {
-    tokenChunks: (choice) => {
-      const { text, finishReason } = choice.event;
-      return [choiceOf(choice.index, text, finishReason, streamedLogprobs(choice))];
+    tokenChunks: ({ index, event }, first) => {
+      // In this order: the prompt's offsets come first.
+      const echoed = first ? echoChunks(index) : [];
+      const scores = logprobs ? generated(writerOf(index), [event]) : null;
+      return [...echoed, choiceOf(index, event.text, event.finishReason, scores)];
     },
-    emptyChunks: (index) => [choiceOf(index, "", "length")],
+    emptyChunks: (index) => [...echoChunks(index), choiceOf(index, "", "length")],
     chunk: (choice, usage) => withUsage(envelope(choice === null ? [] : [choice]), usage),
-    whole: (choices, usage) => ({
-      ...envelope(
-        choices.map(({ index, text, finishReason, events }) => {
-          return choiceOf(index, text, finishReason, completionLogprobs(tokenizer, events));
-        }),
-      ),
-      usage,
-    }),
+    whole: (choices, usage) => {
+      const whole = choices.map(({ index, text, finishReason, events }) => {
+        const echo = echoOf(index);
+        const writer = writerFor(index);
+        const parts = logprobs ? [...(echo === null ? [] : [echo.logprobs(writer)]), generated(writer, events)] : [];
+        const scores = parts.some(({ tokens }) => tokens.length > 0) ? joinLogprobs(parts) : null;
+        return choiceOf(index, (echo?.text ?? "") + text, finishReason, scores);
+      });
+      return { ...envelope(whole), usage };
+    },
   };
 }
 

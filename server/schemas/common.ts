@@ -1,6 +1,6 @@
 import { z } from "@hono/zod-openapi";
 import { MOST_LOGPROBS } from "../../attention/sampling.ts";
-import { recordOf, stopSchema } from "./large.ts";
+import { listOf, recordOf, stopSchema } from "./large.ts";
 
 /** Marks an issue as "known, but not there yet" rather than "wrong". */
 export const UNSUPPORTED = { unsupported: true } as const;
@@ -74,6 +74,13 @@ export const generationFields = {
   logit_bias: recordOf(z.number().min(-100).max(100)).openapi({ description: "Added to logits, by token id" }),
   seed: integer.nullish(),
   stop: stopSchema,
+  stop_token_ids: listOf(integer.min(0), 1024)
+    .nullish()
+    .openapi({ description: "Tokens that end the text; they are not part of it" }),
+  min_tokens: integer
+    .min(0)
+    .nullish()
+    .openapi({ description: "Until so many are there, no token and no stop string ends the text" }),
   n: integer.min(1).max(128).nullish(),
   stream: z.boolean().nullish(),
   stream_options: z.object({ include_usage: z.boolean().nullish() }).nullish(),
@@ -81,8 +88,6 @@ export const generationFields = {
   user: z.string().nullish(),
   sparq: sparqSchema.nullish(),
 
-  min_tokens: neutralOnly(integer, (value) => value === 0, "0 only"),
-  stop_token_ids: neutralOnly(z.array(integer), (ids) => ids.length === 0, "[] only"),
   response_format: neutralOnly(z.looseObject({ type: z.string() }), ({ type }) => type === "text", "text only"),
 };
 

@@ -1,13 +1,5 @@
 import { z } from "@hono/zod-openapi";
-import {
-  finishReasonSchema,
-  generationFields,
-  integer,
-  neutralOnly,
-  topLogprobs,
-  UNSUPPORTED,
-  usageSchema,
-} from "./common.ts";
+import { finishReasonSchema, generationFields, integer, topLogprobs, UNSUPPORTED, usageSchema } from "./common.ts";
 import { promptSchema } from "./large.ts";
 
 export const completionRequestSchema = z
@@ -19,19 +11,19 @@ export const completionRequestSchema = z
       .nullish()
       .refine((suffix) => !suffix, { error: "is not supported: models here write forward only", params: UNSUPPORTED })
       .openapi({ description: "Not supported: empty only" }),
-    best_of: integer.min(1).nullish().openapi({ description: "Not supported yet beyond n" }),
-    echo: neutralOnly(z.boolean(), (echo) => !echo, "false only"),
+    best_of: integer.min(1).max(128).nullish().openapi({
+      description: "Choices to make of each prompt; the n with the highest mean log-probability are given. Default n",
+    }),
+    echo: z
+      .boolean()
+      .nullish()
+      .openapi({ description: "Put the prompt before the text, and its tokens before the logprobs" }),
     logprobs: z
       .union([topLogprobs, z.literal(false)])
       .nullish()
       .openapi({
         description: "Log-probabilities wanted: of each token, and of this many of the likeliest in its place",
       }),
-  })
-  .refine(({ best_of, n }) => (best_of ?? 1) <= (n ?? 1), {
-    path: ["best_of"],
-    error: "is not supported yet beyond n",
-    params: UNSUPPORTED,
   })
   .openapi("CompletionRequest");
 
@@ -43,8 +35,8 @@ const choiceSchema = z.object({
   logprobs: z
     .object({
       tokens: z.array(z.string()),
-      token_logprobs: z.array(z.number()),
-      top_logprobs: z.array(z.record(z.string(), z.number())),
+      token_logprobs: z.array(z.number().nullable()).openapi({ description: "null for a prompt's first token" }),
+      top_logprobs: z.array(z.record(z.string(), z.number()).nullable()),
       text_offset: z.array(integer),
     })
     .nullable(),

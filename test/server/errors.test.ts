@@ -78,6 +78,14 @@ describe("completions", () => {
     ["no choices", { prompt: "a", n: 0 }, { param: "n" }],
     ["too many sequences", { prompt: new Array(50).fill("a"), n: 100 }, { param: "n", message: /5000.*2048/ }],
     ["too much to stop at", { prompt: "a", stop: ["x".repeat(2 ** 17), "y".repeat(2 ** 17)] }, { param: "stop" }],
+    [
+      "more tokens at least than at most",
+      { prompt: "a", max_tokens: 3, min_tokens: 4 },
+      { param: "min_tokens", message: /4 is more than the 3/ },
+    ],
+    ["stop at a foreign id", { prompt: "a", stop_token_ids: [3, 99999] }, { param: "stop_token_ids[1]" }],
+    ["stop at a negative id", { prompt: "a", stop_token_ids: [-1] }, { param: "stop_token_ids[0]" }],
+    ["too many to choose from", { prompt: "a", best_of: 129 }, { param: "best_of" }],
     ["stop of numbers", { prompt: "a", stop: [1] }, { param: "stop" }],
     ["r over the head", { prompt: "a", sparq: { r: 64 } }, { param: "sparq.r", message: /64.*32/ }],
     ["local over k", { prompt: "a", sparq: { k: 8, local: 9 } }, { param: "sparq.local" }],
@@ -95,10 +103,6 @@ describe("completions", () => {
 
   it.each<[string, unknown]>([
     ["suffix", "end"],
-    ["best_of", 2],
-    ["echo", true],
-    ["min_tokens", 2],
-    ["stop_token_ids", [2]],
     ["response_format", { type: "json_object" }],
   ])("%s is refused by name", async (field, value) => {
     const answer = post("/v1/completions", { prompt: "a", [field]: value });

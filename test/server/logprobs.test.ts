@@ -1,9 +1,11 @@
 import OpenAI from "openai";
 import { afterEach, describe, expect, it } from "vitest";
-import { chatLogprobs, completionLogprobs } from "../../server/logprobs.ts";
+import type { Tokenizer } from "../../server/engine/types.ts";
+import { CompletionLogprobsWriter, chatLogprobs, type ScoredToken } from "../../server/logprobs.ts";
 import type { StartedServer } from "../../server/start.ts";
 import { FakeEngine } from "../support/fake-engine.ts";
 import { serve, servingOf, testTokenizer } from "../support/serving.ts";
+import { TableTokenizer } from "../support/table-tokenizer.ts";
 
 let server: StartedServer | undefined;
 afterEach(async () => {
@@ -108,22 +110,39 @@ describe("chat completions", () => {
 
 describe("tokens", () => {
   const emoji = testTokenizer.encode("\u{1f469}", { addSpecialTokens: false });
-  const events = emoji.map((tokenId) => ({
+  const scored = emoji.map((tokenId) => ({
     tokenId,
-    text: "",
-    finishReason: null,
     logprobs: { logprob: -1, top: emoji.map((id, i) => ({ tokenId: id, logprob: -1 - i })) },
   }));
+  const write = (tokenizer: Tokenizer, tokens: readonly ScoredToken[]) =>
+    new CompletionLogprobsWriter(tokenizer, { echo: false }).write(tokens, { skipSpecialTokens: true });
 
-  it("that are parts of characters have no bytes", () => {
+  it("that are parts of characters are told apart by their bytes", () => {
     expect(emoji.length).toBeGreaterThan(1);
-    expect(chatLogprobs(testTokenizer, events)!.content[0]).toMatchObject({ bytes: null });
+    const { content } = chatLogprobs(
+      testTokenizer,
+      scored.map((token) => ({ ...token, text: "", finishReason: null })),
+    )!;
+    expect(content.flatMap(({ bytes }) => bytes)).toEqual([...Buffer.from("\u{1f469}")]);
+    expect(content[0]!.token).toMatch(/^(\\x[0-9a-f]{2})+$/);
+    expect(content[0]!.top_logprobs).toHaveLength(emoji.length);
+    const { tokens, top_logprobs } = write(testTokenizer, scored);
+    expect(tokens).toEqual(content.map(({ token }) => `bytes:${token}`));
+    expect(Object.keys(top_logprobs[0]!)).toEqual(tokens);
   });
 
   it("of the same text share an entry, the likelier one's", () => {
-    const { tokens, top_logprobs } = completionLogprobs(testTokenizer, events)!;
-    expect(tokens[1]).toBe(tokens[0]);
-    expect(top_logprobs[1]).toMatchObject({ [tokens[0]!]: -1 });
+    const twins = new TableTokenizer(["a", "a"]);
+    const top = [0, 1].map((tokenId) => ({ tokenId, logprob: -1 - tokenId }));
+    const { token_logprobs, top_logprobs } = write(twins, [{ tokenId: 1, logprobs: { logprob: -2, top } }]);
+    expect({ token_logprobs, top_logprobs }).toEqual({ token_logprobs: [-2], top_logprobs: [{ a: -1 }] });
+  });
+
+  it("that cannot come are as unlikely as JSON can say", () => {
+    const logprobs = { logprob: -Infinity, top: [{ tokenId: emoji[1]!, logprob: 0 }] };
+    const { token_logprobs, top_logprobs } = write(testTokenizer, [{ tokenId: emoji[0]!, logprobs }]);
+    expect(token_logprobs).toEqual([-9999]);
+    expect(Object.values(top_logprobs[0]!)).toEqual([0, -9999]);
   });
 });
 
@@ -136,10 +155,12 @@ it("parameters reach the engine", async () => {
     presence_penalty: 0.5,
     frequency_penalty: -0.5,
     logit_bias: { "5": -100 },
-    ...{ min_p: 0.1, repetition_penalty: 1.2 },
+    ...{ min_p: 0.1, repetition_penalty: 1.2, min_tokens: 1, stop_token_ids: [7] },
   });
   expect(engine.requests[0]!.sampling).toMatchObject({
     minP: 0.1,
+    minTokens: 1,
+    stopTokenIds: [7],
     presencePenalty: 0.5,
     frequencyPenalty: -0.5,
     repetitionPenalty: 1.2,
