@@ -52,7 +52,7 @@ export class Sampler {
    */
   sample(logits: Float32Array, row: RowSampling): SampledRow {
     try {
-      const tokenId = row.token ?? this.choose(adjusted(logits, row), row);
+      const tokenId = row.token ?? this.choose(adjusted(masked(logits, row), row), row);
       if (row.logprobs === undefined) return { tokenId, logprob: Number.NaN, top: [] };
       return { tokenId, ...logprobsOf(logits, tokenId, row.logprobs, this.argmax(logits)) };
     } catch (error) {
@@ -62,6 +62,9 @@ export class Sampler {
 
   /** A token id. Throws RangeError if a logit is NaN or none is finite: the model is at fault then. */
   private choose(logits: Float32Array, row: RowSampling): number {
+    if (row.mask !== undefined && logits.every((logit) => logit === Number.NEGATIVE_INFINITY)) {
+      throw new RangeError("no token that the mask allows has a finite logit");
+    }
     const best = this.argmax(logits);
     const { temperature, topK, topP, minP, uniform } = row;
     if (temperature === 0 || topK === 1) return best;
@@ -185,6 +188,12 @@ export class Sampler {
     for (let i = 0; i < length; i++) weights[i] = decay((peak - logits[start + i]!) * scale);
     return start + draw(weights, length, target);
   }
+}
+
+/** The logits with -Infinity for what the mask rules out: themselves if there is none. */
+function masked(logits: Float32Array, { mask }: RowSampling): Float32Array {
+  if (mask === undefined) return logits;
+  return logits.map((logit, i) => ((mask[i >> 5]! >> (i & 31)) & 1 ? logit : Number.NEGATIVE_INFINITY));
 }
 
 /** The logits with bias and penalties: themselves if there are none. */

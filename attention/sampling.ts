@@ -8,6 +8,11 @@ export const MOST_LOGPROBS = 20;
 
 const NO_INTS = new Int32Array();
 
+/** Words of a mask over a vocabulary, as RowSampling.mask has them. */
+export function maskWords(vocabSize: number): number {
+  return Math.ceil(vocabSize / 32);
+}
+
 /** Greedy: what a row's sampling begins from. */
 export const greedySampling: RowSampling = {
   temperature: 0,
@@ -33,6 +38,7 @@ export function packSampling(rows: readonly number[], sampling: readonly RowSamp
   }
   const counts = sampling.map((row) => (isPenalised(row) ? row.counts : NO_INTS));
   const biasTokens = sampling.map((row) => row.biasTokens);
+  const masks = sampling.map((row) => row.mask ?? NO_INTS);
   return {
     rows: Int32Array.from(rows),
     params,
@@ -44,6 +50,8 @@ export function packSampling(rows: readonly number[], sampling: readonly RowSamp
       Float32Array,
       sampling.map(({ biases }) => biases),
     ),
+    maskStarts: startsOf(masks, 1),
+    masks: joined(Int32Array, masks),
   };
 }
 
@@ -68,6 +76,7 @@ export function sampledRow(rows: SampledRows, index: number, asked = 0): Sampled
 function faultOf(fault: number, tokenId: number): Error {
   if (fault === 1) return new RangeError(`the model's logit for token ${tokenId} is NaN`);
   if (fault === 2) return new RangeError(`the model's largest logit, for token ${tokenId}, is not finite`);
+  if (fault === 4) return new RangeError("no token that the mask allows has a finite logit");
   return new Error("not enough memory to sample");
 }
 

@@ -74,7 +74,7 @@ export interface StepSequence {
 }
 
 /**
- * How a row of logits becomes a token: bias and penalties, temperature, top-k, top-p of what top-k left, min-p, a draw.
+ * How a row of logits becomes a token: mask, bias and penalties, temperature, top-k, top-p of what top-k left, min-p, a draw.
  * What it means exactly stands in native/sampling.h; sampling-reference.ts is the plain form.
  */
 export interface RowSampling {
@@ -95,6 +95,8 @@ export interface RowSampling {
   /** Tokens whose logits get something added; biases[i] of -Infinity rules biasTokens[i] out. */
   readonly biasTokens: Int32Array;
   readonly biases: Float32Array;
+  /** Which tokens may be chosen: bit i % 32 of word i / 32 is token i's, [ceil(vocabSize / 32)]. Undefined: all. */
+  readonly mask?: Int32Array;
   /** The random number, in [0, 1). */
   readonly uniform: number;
   /**
@@ -130,6 +132,8 @@ export interface SamplingInput {
   readonly biasStarts: Int32Array; // [S + 1]
   readonly biasTokens: Int32Array;
   readonly biases: Float32Array;
+  readonly maskStarts: Int32Array; // [S + 1]
+  readonly masks: Int32Array;
 }
 
 /** The tokens of S rows. */

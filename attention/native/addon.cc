@@ -38,7 +38,9 @@ SamplingInput samplingOf(const Napi::Value& value) {
           .counts = int32Field(input, "counts"),
           .biasStarts = int32Field(input, "biasStarts"),
           .biasTokens = int32Field(input, "biasTokens"),
-          .biases = float32Field(input, "biases")};
+          .biases = float32Field(input, "biases"),
+          .maskStarts = int32Field(input, "maskStarts"),
+          .masks = int32Field(input, "masks")};
 }
 
 StepInput stepInputOf(const Napi::Object& input) {

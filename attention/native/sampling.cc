@@ -55,7 +55,7 @@ class RowSampler {
     const size_t strides = strideCount(vocabSize), list = size_t(vocabSize) + kListSlack;
     const auto padded = [](size_t bytes) { return (bytes + 63) / 64 * 64; };
     const size_t listBytes = padded(list * sizeof(float)), maximaBytes = padded((strides + kListSlack) * sizeof(float));
-    auto* memory = static_cast<char*>(threadScratch(padded(strides * sizeof(double)) + maximaBytes + 5 * listBytes));
+    auto* memory = static_cast<char*>(threadScratch(padded(strides * sizeof(double)) + maximaBytes + 6 * listBytes));
     const auto take = [&](size_t bytes) { return std::exchange(memory, memory + bytes); };
     sums_ = reinterpret_cast<double*>(take(padded(strides * sizeof(double))));
     maxima_ = reinterpret_cast<float*>(take(maximaBytes));
@@ -64,6 +64,7 @@ class RowSampler {
     ids_ = reinterpret_cast<int32_t*>(take(listBytes));
     restValues_ = reinterpret_cast<float*>(take(listBytes));
     restWeights_ = reinterpret_cast<float*>(take(listBytes));
+    masked_ = reinterpret_cast<float*>(take(listBytes));
   }
 
   // Writes row `index` of the result. The logits are the same afterwards.
@@ -84,11 +85,16 @@ class RowSampler {
       }
     }
     if (fault == Fault::None && row.token < 0) {
+      if (row.mask != nullptr) {
+        kernels_.applyMask(logits, size_, row.mask, masked_);
+        logits_ = masked_;
+      }
       std::vector<std::pair<int32_t, float>> originals;
       if (adjusted) adjust(row, originals);
-      if (adjusted || !wantsLogprobs) fault = survey(&token);
+      if (adjusted || row.mask != nullptr || !wantsLogprobs) fault = survey(&token);
+      if (fault == Fault::NotFinite && row.mask != nullptr && peak_ < 0) fault = Fault::NothingAllowed;
       if (fault == Fault::None) token = choose(row);
-      for (auto original = originals.rbegin(); original != originals.rend(); ++original) logits[original->first] = original->second;
+      for (auto original = originals.rbegin(); original != originals.rend(); ++original) logits_[original->first] = original->second;
     }
     result.tokenIds[index] = token;
     result.faults[index] = static_cast<int32_t>(fault);
@@ -316,6 +322,7 @@ class RowSampler {
   float least_ = 0;
   float* restValues_;  // of a list that is being cut
   float* restWeights_;
+  float* masked_;  // a row's logits under its mask
 };
 
 }  // namespace

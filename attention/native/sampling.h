@@ -1,8 +1,8 @@
 // From logits to tokens: penalties, temperature, top-k, top-p, min-p, a draw, and log-probabilities. Free of N-API and of
 // ONNX Runtime types.
 //
-// For a row, in this order: log-probabilities of the logits as they are; logit bias, then the repetition, frequency and
-// presence penalties (as vLLM defines and orders them); temperature; top-k; top-p, of what top-k left; min-p; a draw from
+// For a row, in this order: log-probabilities of the logits as they are; the mask, which rules tokens out whatever their
+// logits; logit bias, then the repetition, frequency and presence penalties (as vLLM defines and orders them); temperature; top-k; top-p, of what top-k left; min-p; a draw from
 // the rest, renormalised, in the order of ids. Equal logits rank by id, the lower first.
 //
 // A choice depends on its row's logits, parameters and uniform number alone: not on other rows, threads, or the instruction
@@ -21,6 +21,9 @@ namespace sparq {
 
 // The most likely tokens that a row may ask log-probabilities of.
 constexpr int32_t kMostLogprobs = 20;
+
+// uint32 words of a mask over a vocabulary: bit i % 32 of word i / 32 is token i's.
+inline size_t maskWords(int32_t vocabSize) { return (size_t(vocabSize) + 31) / 32; }
 
 // float64 values per row in SamplingInput.params, in the order of RowSampling.
 constexpr int32_t kSamplingParams = 10;
@@ -42,6 +45,7 @@ struct RowSampling {
   const int32_t* biasTokens;  // [biasCount]
   const float* biases;        // [biasCount]: added; -infinity rules the token out
   size_t biasCount;
+  const int32_t* mask;  // [maskWords(vocabSize)]: a token's bit is set if it may be chosen; null: all may
 };
 
 // The sampled ones among a step's R logit rows, as the TypeScript side packs them.
@@ -53,6 +57,8 @@ struct SamplingInput {
   std::vector<int32_t> biasStarts = {0};   // [S + 1]
   std::vector<int32_t> biasTokens;
   std::vector<float> biases;
+  std::vector<int32_t> maskStarts = {0};   // [S + 1]: a row has no mask or one of maskWords(vocabSize)
+  std::vector<int32_t> masks;
 
   size_t size() const { return rows.size(); }
   // Of an input that passed checkSampling; points into it.
@@ -67,6 +73,7 @@ enum class Fault : int32_t {
   NotANumber = 1,  // the logit of `token` is NaN
   NotFinite = 2,   // the largest logit, that of `token`, is infinite: nothing to choose from
   NoMemory = 3,
+  NothingAllowed = 4,  // no token that the mask allows has a finite logit
 };
 
 struct SampledRows {
@@ -78,7 +85,7 @@ struct SampledRows {
   std::vector<double> topLogprobs;   // [S][topCount]
 };
 
-// Samples rows of `logits` [R][vocabSize] in parallel. Rows with penalties are changed meanwhile and restored. The input has
+// Samples rows of `logits` [R][vocabSize] in parallel. Rows with bias or penalties are changed meanwhile and restored. The input has
 // passed checkSampling. Throws std::bad_alloc.
 SampledRows sampleRows(Path path, float* logits, int32_t vocabSize, const SamplingInput& input, const Pool& pool);
 

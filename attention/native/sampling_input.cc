@@ -86,6 +86,7 @@ RowSampling SamplingInput::row(size_t index) const {
   row.biasTokens = biasTokens.data() + biasStarts[index];
   row.biases = biases.data() + biasStarts[index];
   row.biasCount = biasStarts[index + 1] - biasStarts[index];
+  row.mask = maskStarts[index + 1] == maskStarts[index] ? nullptr : masks.data() + maskStarts[index];
   return row;
 }
 
@@ -102,6 +103,12 @@ void checkSampling(const SamplingInput& input, int64_t logitRows, int32_t vocabS
   checkLength("biases", input.biases.size(), input.biasTokens.size(), "as many as biasTokens");
   checkStarts("countStarts", input.countStarts, count, input.counts.size() / 2);
   checkStarts("biasStarts", input.biasStarts, count, input.biasTokens.size());
+  checkStarts("maskStarts", input.maskStarts, count, input.masks.size());
+  for (size_t i = 0; i < count; i++) {
+    const int32_t words = input.maskStarts[i + 1] - input.maskStarts[i];
+    require(words == 0 || static_cast<size_t>(words) == maskWords(vocabSize), "sampling of row ", i, ": the mask has ", words,
+            " words, must have 0 or ", maskWords(vocabSize));
+  }
   for (size_t i = 0; i < count; i++) {
     checkIntegers(i, input.params.data() + i * kSamplingParams);
     checkRow(i, input.row(i), vocabSize);

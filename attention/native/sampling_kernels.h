@@ -32,6 +32,8 @@ struct List {
 };
 
 struct SamplingKernels {
+  // Copies the logits, minus infinity in place of those whose bit in `mask` is 0 (bit i % 32 of word i / 32).
+  void (*applyMask)(const float* logits, int32_t n, const int32_t* mask, float* masked);
   // The largest logit of each stride, NaN left out; false if there is one.
   bool (*maxima)(const float* logits, int32_t n, float* maxima);
   // The sum of the weights of each stride; returns the total.

@@ -65,20 +65,28 @@ SamplingInput someSampling(int32_t rows, int32_t vocabSize) {
       input.biases.push_back(pick(0, 3) == 0 ? -INFINITY : static_cast<float>(between(-5, 5)));
     }
     input.biasStarts.push_back(static_cast<int32_t>(input.biasTokens.size()));
+    const int32_t density = pick(0, 5);  // none, few, half, all, or no mask
+    for (size_t i = 0; density < 4 && i < maskWords(vocabSize); i++) {
+      const int32_t words[] = {0, 1 << pick(0, 31), pick(INT32_MIN, INT32_MAX), -1};
+      input.masks.push_back(words[pick(0, 3) == 0 ? 3 : density]);
+    }
+    input.maskStarts.push_back(static_cast<int32_t>(input.masks.size()));
   }
   return input;
 }
 
 void breakSomething(SamplingInput& input) {
-  std::vector<int32_t>* const arrays[] = {&input.rows, &input.countStarts, &input.counts, &input.biasStarts, &input.biasTokens};
-  const int32_t which = pick(0, 6);
+  std::vector<int32_t>* const arrays[] = {&input.rows, &input.countStarts, &input.counts, &input.biasStarts, &input.biasTokens,
+                                          &input.maskStarts, &input.masks};
+  constexpr int32_t integers = sizeof arrays / sizeof arrays[0];
+  const int32_t which = pick(0, integers + 1);
   const double oddDoubles[] = {NAN, INFINITY, -INFINITY, -1, 1.5, 3e9, 0};
-  if (which == 5 && !input.params.empty()) {
+  if (which == integers && !input.params.empty()) {
     input.params[pick(0, static_cast<int32_t>(input.params.size()) - 1)] = oddDoubles[pick(0, 6)];
-  } else if (which == 6 && !input.biases.empty()) {
+  } else if (which == integers + 1 && !input.biases.empty()) {
     input.biases[pick(0, static_cast<int32_t>(input.biases.size()) - 1)] = static_cast<float>(oddDoubles[pick(0, 6)]);
   } else {
-    std::vector<int32_t>& array = *arrays[which % 5];
+    std::vector<int32_t>& array = *arrays[which % integers];
     const int32_t odd[] = {INT32_MIN, INT32_MAX, -1, pick(-2, 40)};
     if (array.empty() || pick(0, 3) == 0) {
       array.resize(pick(0, static_cast<int32_t>(array.size()) + 2));

@@ -8,7 +8,7 @@ describe("packing", () => {
       [0, 3, 4],
       [
         { ...greedySampling, counts, biasTokens: Int32Array.of(7), biases: Float32Array.of(-1.5) },
-        { ...greedySampling, counts, presencePenalty: 0.5, logprobs: 0, token: 9 },
+        { mask: Int32Array.of(6, -1), ...greedySampling, counts, presencePenalty: 0.5, logprobs: 0, token: 9 },
         { ...greedySampling, temperature: 0.8, topK: 40, topP: 0.9, minP: 0.1, uniform: 0.25, logprobs: 3 },
       ],
     );
@@ -19,6 +19,7 @@ describe("packing", () => {
     expect(packed.countStarts).toEqual(Int32Array.of(0, 0, 2, 2));
     expect(packed.counts).toEqual(counts);
     expect(packed.biasStarts).toEqual(Int32Array.of(0, 1, 1, 1));
+    expect([packed.maskStarts, packed.masks]).toEqual([Int32Array.of(0, 0, 2, 2), Int32Array.of(6, -1)]);
     expect([packed.biasTokens, packed.biases]).toEqual([Int32Array.of(7), Float32Array.of(-1.5)]);
   });
 

@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { maskWords } from "../../attention/sampling.ts";
 import type { RowSampling } from "../../attention/types.ts";
 import { RandomStream } from "../../server/engine/random.ts";
 import {
@@ -36,6 +37,21 @@ export function logitsOf(kind: string, size: number, seed: number): Float32Array
 }
 
 export const kinds = fc.constantFrom("plain", "flat", "steep", "ties", "equal", "few finite", "one finite");
+
+/** Which tokens a mask allows: none, few, half, most, whole words or all; from a seed. */
+export function maskOf(density: string, size: number, seed: number): Int32Array {
+  const random = new RandomStream(seed);
+  const shares: Record<string, number> = { none: 0, few: 0.02, half: 0.5, most: 0.98, all: 1 };
+  const mask = new Int32Array(maskWords(size));
+  for (let token = 0; token < 32 * mask.length; token++) {
+    const allowed =
+      density === "words" ? random.uniform(token >> 5) < 0.5 : random.uniform(token) < (shares[density] as number);
+    if (allowed) mask[token >> 5]! |= 1 << (token & 31);
+  }
+  return mask;
+}
+
+export const densities = fc.constantFrom("few", "half", "most", "words", "all");
 
 /** What every sampler must satisfy. */
 export function describeSampling(implementation: SamplingImplementation): void {
@@ -242,6 +258,71 @@ export function describeSampling(implementation: SamplingImplementation): void {
       const four = Float32Array.of(5, 6, 7, -8);
       expect(drawn(four, rowOf({ biasTokens, biases }))).toEqual(new Set([3]));
       expect(one(four.subarray(0, 3), rowOf({ biasTokens, biases })).error?.message).toContain("is not finite");
+    });
+  });
+
+  describe("a mask", () => {
+    const ruledOut = (logits: Float32Array, mask: Int32Array) =>
+      logits.map((logit, token) => ((mask[token >> 5]! >> (token & 31)) & 1 ? logit : -Infinity));
+
+    test("is the same as logits of -Infinity, whatever else the row asks for", () => {
+      const others = fc.record({
+        presencePenalty: fc.constantFrom(0, 0.5),
+        repetitionPenalty: fc.constantFrom(1, 1.3),
+        greedy: fc.boolean(),
+      });
+      fc.assert(
+        fc.property(
+          fc.constantFrom(...SIZES, 31, 32, 33),
+          fc.nat(1e6),
+          kinds,
+          densities,
+          parameters,
+          others,
+          (size, seed, kind, density, chosen, { greedy, ...penalties }) => {
+            const logits = logitsOf(kind, size, seed);
+            const before = logits.slice();
+            const mask = maskOf(density, size, seed);
+            const row = rowOf({
+              ...chosen,
+              ...penalties,
+              ...(greedy ? { temperature: 0 } : {}),
+              counts: Int32Array.of(seed % size, 2),
+              biasTokens: Int32Array.of((seed * 7) % size),
+              biases: Float32Array.of(2.5),
+            });
+            const expected = one(ruledOut(logits, mask), row);
+            const got = one(logits, { ...row, mask });
+            expect(got.error !== undefined).toBe(expected.error !== undefined);
+            if (expected.error === undefined) expect(got).toEqual(expected);
+            expect(logits).toEqual(before);
+          },
+        ),
+        { seed: 8, numRuns: 600 },
+      );
+    });
+
+    test("hides the model's faults where it rules out, and leaves log-probabilities as they are", () => {
+      const mask = Int32Array.of(0b1010);
+      expect(tokenOf(Float32Array.of(Number.NaN, 1, Infinity, 0), rowOf({ temperature: 0, mask }))).toBe(1);
+      const logits = Float32Array.from([8, 4, 2, 2], Math.log);
+      const { tokenId, logprob, top } = one(logits, rowOf({ temperature: 0, mask, logprobs: 1 }));
+      expect([tokenId, top[0]!.tokenId]).toEqual([1, 0]);
+      expect(logprob).toBeCloseTo(Math.log(4 / 16), 5);
+    });
+
+    test("that leaves nothing is an error of its own, in its own row only", () => {
+      const message = "no token that the mask allows has a finite logit";
+      for (const row of [rowOf(), rowOf({ temperature: 0 }), rowOf({ logprobs: 1 })]) {
+        expect(one(new Float32Array(40), { ...row, mask: new Int32Array(2) }).error?.message).toBe(message);
+      }
+      const fewer = Float32Array.of(1, -Infinity, 2);
+      expect(one(fewer, rowOf({ mask: Int32Array.of(0b10) })).error?.message).toBe(message);
+      const [first, second] = implementation.sample(2, new Float32Array(4), [
+        rowOf({ mask: Int32Array.of(0) }),
+        rowOf(),
+      ]);
+      expect([first!.error?.message, second!.error]).toEqual([message, undefined]);
     });
   });
 

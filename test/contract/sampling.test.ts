@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { loadAddon } from "../../attention/binding.ts";
 import { packSampling } from "../../attention/sampling.ts";
 import { RandomStream } from "../../server/engine/random.ts";
-import { describeSampling, kinds, logitsOf, parameters } from "./sampling.case.ts";
+import { densities, describeSampling, kinds, logitsOf, maskOf, parameters } from "./sampling.case.ts";
 import { nativeSampling, referenceSampling, rowOf, someLogits } from "./sampling-fixture.ts";
 
 describe("the reference", () => describeSampling(referenceSampling));
@@ -33,10 +33,13 @@ describe("all paths and any number of threads give the same bits", () => {
         fc.integer({ min: 1, max: 700 }),
         fc.nat(1e6),
         kinds,
-        fc.array(fc.tuple(parameters, penalties), { minLength: 1, maxLength: 4 }),
+        fc.array(fc.tuple(parameters, penalties, fc.option(densities)), { minLength: 1, maxLength: 4 }),
         (size, seed, kind, settings) => {
           const counts = Int32Array.from({ length: 20 }, (_, i) => (i % 2 === 0 ? (i * 31) % size : i % 3));
-          const rows = settings.map(([first, second]) => rowOf({ ...first, ...second, counts }));
+          const rows = settings.map(([first, second, density]) => {
+            const mask = density === null ? {} : { mask: maskOf(density, size, seed) };
+            return rowOf({ ...first, ...second, counts, ...mask });
+          });
           const logits = new Float32Array(size * rows.length);
           for (const i of rows.keys()) logits.set(logitsOf(kind, size, seed + i), i * size);
           same(size, logits, rows);
@@ -72,6 +75,7 @@ describe("what it refuses", () => {
     ["countStarts", { countStarts: Int32Array.of(0) }, "sampling.countStarts has 1 values, expected 2"],
     ["countStarts", { countStarts: Int32Array.of(0, 1) }, "sampling.countStarts ends with 1, but there are 0"],
     ["biasStarts", { biasStarts: Int32Array.of(1, 0) }, "sampling.biasStarts[0] is 1, must be 0"],
+    ["maskStarts", { maskStarts: Int32Array.of(0, 1) }, "sampling.maskStarts ends with 1, but there are 0"],
     ["biases", { biases: new Float32Array(1) }, "sampling.biases has 1 values, expected 0"],
   ])("a wrong layout: %s", (_, changes, message) => {
     expect(sample(changes)).toThrow(message);
@@ -93,6 +97,7 @@ describe("what it refuses", () => {
     [{ token: 4 }, "token is 4, must be -1 to 3"],
     [{ counts: Int32Array.of(4, 1), presencePenalty: 1 }, "sampling.counts[0] is 4, the vocabulary has 4 tokens"],
     [{ counts: Int32Array.of(3, -1), presencePenalty: 1 }, "sampling.counts[1] is -1"],
+    [{ mask: new Int32Array(2) }, "sampling of row 0: the mask has 2 words, must have 0 or 1"],
     [{ biasTokens: Int32Array.of(-1), biases: Float32Array.of(0) }, "sampling.biasTokens[0] is -1"],
     [{ biasTokens: Int32Array.of(1), biases: Float32Array.of(Infinity) }, "sampling.biases[0] is inf"],
   ])("a wrong value: %j", (changes, message) => {
