@@ -1,6 +1,6 @@
 import { type BlockCounts, BlockPool, OutOfBlocksError } from "./block-pool.ts";
 import type { CacheSnapshot } from "./invariants.ts";
-import { PrefixCache, PrefixChain } from "./prefix-cache.ts";
+import { PrefixCache, PrefixChain, type PrefixKey } from "./prefix-cache.ts";
 
 export interface CacheOptions {
   /** Blocks of the store. */
@@ -98,7 +98,7 @@ export class CacheManager {
    */
   longestCachedPrefix(id: string, positions: number, from = 0): number[] {
     const { chain, reuse } = this.table(id);
-    const limit = Math.min(chain.length, Math.floor((positions - 1) / this.blockSize));
+    const limit = this.shareable(chain, positions);
     const hits: number[] = [];
     for (let i = from; this.prefixCaching && reuse && i < limit; i++) {
       const block = this.prefixes.find(chain.key(i));
@@ -108,16 +108,35 @@ export class CacheManager {
     return hits;
   }
 
-  /** Available blocks that an empty table would use up to hold `positions`, cached prefix included. Does not mutate. */
-  cost(id: string, positions: number): number {
+  /**
+   * Key of the page that holds `position`, if a request of `positions` tokens would take it from the prefix cache were it
+   * there. Does not mutate.
+   */
+  sharedPageKey(id: string, position: number, positions: number): PrefixKey | undefined {
+    const { chain, reuse } = this.table(id);
+    const page = Math.floor(position / this.blockSize);
+    const shared = this.prefixCaching && reuse && page < this.shareable(chain, positions);
+    return shared ? chain.key(page) : undefined;
+  }
+
+  /**
+   * Available blocks that an empty table would use up to hold `positions`, cached prefix included, once the tables
+   * `released` have been. Does not mutate.
+   */
+  cost(id: string, positions: number, released: readonly string[] = []): number {
     const hits = this.longestCachedPrefix(id, positions);
-    const idle = hits.filter((block) => this.pool.refCount(block) === 0).length;
+    const idle = this.idleAfter(hits, released);
     return this.blocksFor(positions) - hits.length + idle;
   }
 
-  /** Whether an empty table can get `positions`, leaving the watermark alone if others run. Does not mutate. */
-  canAdmit(id: string, positions: number, othersRun: boolean): boolean {
-    return this.cost(id, positions) + (othersRun ? this.watermark : 0) <= this.available;
+  /**
+   * Whether an empty table could get `positions`, leaving the watermark alone if others run, once the tables `released`
+   * have been. Does not mutate.
+   */
+  canAdmit(id: string, positions: number, othersRun: boolean, released: readonly string[] = []): boolean {
+    const owned = new Set(released.flatMap((other) => this.table(other).blocks));
+    const freed = this.idleAfter([...owned], released);
+    return this.cost(id, positions, released) + (othersRun ? this.watermark : 0) <= this.available + freed;
   }
 
   /**
@@ -170,6 +189,20 @@ export class CacheManager {
   snapshot(): CacheSnapshot {
     const tables = [...this.tables].map(([id, table]) => ({ id, blocks: [...table.blocks] }));
     return { ...this.pool.snapshot(), prefixes: this.prefixes.snapshot(), tables };
+  }
+
+  /** Leading pages that may come from the prefix cache: the last position is always computed. */
+  private shareable(chain: PrefixChain, positions: number): number {
+    return Math.min(chain.length, Math.floor((positions - 1) / this.blockSize));
+  }
+
+  /** How many of the blocks nobody holds once these tables are released. */
+  private idleAfter(blocks: readonly number[], released: readonly string[]): number {
+    const holders = new Map<number, number>();
+    for (const block of released.flatMap((id) => this.table(id).blocks)) {
+      holders.set(block, (holders.get(block) ?? 0) + 1);
+    }
+    return blocks.filter((block) => this.pool.refCount(block) === (holders.get(block) ?? 0)).length;
   }
 
   private table(id: string): Table {

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { defaultCache } from "../attention/defaults.ts";
 import { cacheDtypes, scanDtypes } from "../attention/types.ts";
+import { defaultSchedulerSettings } from "./engine/scheduler.ts";
 
 /** A whole number in a range, from a flag's or a variable's text. */
 function integer(min: number, max: number) {
@@ -37,6 +38,10 @@ const modelOptionsSchema = z.object({
   maxContext: integer(2, 2 ** 31 - 1).optional(),
   /** Sequences that run at the same time. */
   maxRunning: integer(1, 4096).default(32),
+  /** Tokens of a step. */
+  maxNumBatchedTokens: integer(1, 65536).default(defaultSchedulerSettings.maxRows),
+  /** How many times as long rows of prompts may make a step while sequences decode; 0: no limit. */
+  prefillSlowdown: slowdown().default(defaultSchedulerSettings.prefill.slowdown),
   /** How keys and values are kept. */
   kvDtype: z.enum(cacheDtypes, { error: `must be one of ${cacheDtypes.join(", ")}` }).default(defaultCache.dtype),
   /** How the keys that SparQ scans are kept. */
@@ -50,6 +55,13 @@ const modelOptionsSchema = z.object({
   /** Kept of each bucket in SparQ's top-k; 0: it is exact. */
   topKBuckets: oneOf(0, 1, 2, 4).optional(),
 });
+
+/** 0 for none, or a factor. */
+function slowdown() {
+  const error = "must be a number from 1 to 1000, or 0 for no limit";
+  const factor = z.coerce.number({ error }).max(1000, { error });
+  return factor.refine((value) => value === 0 || value >= 1, { error });
+}
 
 const logLevels = ["trace", "debug", "info", "warn", "error", "silent"] as const;
 

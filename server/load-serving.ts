@@ -9,7 +9,7 @@ import { AttentionOverrideError, overrideAttention } from "./attention-settings.
 import { type ModelOptions, OptionError } from "./config.ts";
 import { createEngine } from "./engine/engine.ts";
 import type { EngineObserver } from "./engine/observer.ts";
-import { defaultSchedulerSettings } from "./engine/scheduler.ts";
+import { defaultSchedulerSettings, type SchedulerSettings } from "./engine/scheduler.ts";
 import { threadedEncoder } from "./prompts/encoder.ts";
 import { sizeCache } from "./resources.ts";
 import type { Serving } from "./serving.ts";
@@ -45,7 +45,6 @@ export async function loadServing(
     scanDtype: options.scanDtype,
     ...(options.threads === undefined ? {} : { threads: options.threads }),
   });
-  const { maxRunning } = options;
   const engine = createEngine({
     runner: session,
     config,
@@ -53,7 +52,7 @@ export async function loadServing(
     cache: { blocks, blockSize: BLOCK_SIZE },
     maxPositions: contextLength,
     observers,
-    scheduler: { maxRunning, maxRows: Math.max(maxRunning, defaultSchedulerSettings.maxRows) },
+    scheduler: schedulerOf(options),
   });
   log.info(
     {
@@ -80,6 +79,15 @@ export async function loadServing(
     contextLength,
     headDim: config.headDim,
     attention,
+  };
+}
+
+function schedulerOf({ maxRunning, maxNumBatchedTokens, prefillSlowdown }: ModelOptions): Partial<SchedulerSettings> {
+  const slowdown = prefillSlowdown === 0 ? Number.POSITIVE_INFINITY : prefillSlowdown;
+  return {
+    maxRunning,
+    maxRows: Math.max(maxRunning, maxNumBatchedTokens),
+    prefill: { ...defaultSchedulerSettings.prefill, slowdown },
   };
 }
 

@@ -4,6 +4,7 @@ import type { Context } from "hono";
 import { AttentionOverrideError, overrideAttention } from "./attention-settings.ts";
 import type { GenerateRequest, PromptLogprobs, SamplingParams } from "./engine/types.ts";
 import { ApiError, apiErrors, toApiError } from "./errors.ts";
+import { queueingOf } from "./queueing.ts";
 import type { generationFields } from "./schemas/common.ts";
 import type { Serving } from "./serving.ts";
 
@@ -124,6 +125,7 @@ export function generateRequests(
   if (sequences > MAX_SEQUENCES) {
     throw apiErrors.invalidValue("n", `the request asks for ${sequences} sequences; ${MAX_SEQUENCES} is the most`);
   }
+  const queueing = queueingOf(fields);
   // Made once: prompts and choices share what may be large.
   const common = { ...samplingOf(fields, serving), ...(logprobs === undefined ? {} : { logprobs }) };
   return prompts.flatMap((promptIds, promptIndex) => {
@@ -132,7 +134,7 @@ export function generateRequests(
     const sampling = { ...common, maxTokens: most, minTokens: minTokensOf(fields, most) };
     return Array.from({ length: choices }, (_, i) => {
       const seeded = sampling.seed === undefined ? sampling : { ...sampling, seed: sampling.seed + i };
-      const request = { id: `${id}-${promptIndex * choices + i}`, promptIds, sampling: seeded, attention };
+      const request = { id: `${id}-${promptIndex * choices + i}`, promptIds, sampling: seeded, attention, ...queueing };
       return promptLogprobs === undefined ? request : { ...request, promptLogprobs };
     });
   });

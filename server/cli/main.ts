@@ -40,6 +40,12 @@ function createProgram(io: CliIo, exit: (code: number) => void): Command {
   addModelOptions(serve);
   addOption(serve, "--attention <mode>", "dense or sparq, for requests that do not say (default: sparq)");
   addOption(serve, "--max-running <n>", "sequences that run at the same time (default: 32)");
+  addOption(serve, "--max-num-batched-tokens <n>", "tokens of a step at most (default: 512)");
+  addOption(
+    serve,
+    "--prefill-slowdown <x>",
+    "how many times as long prompts may make a step while others generate, 0 for no limit (default: 1.75)",
+  );
   addOption(serve, "--max-body-mb <n>", "largest request body (default: 16)");
   addOption(serve, "--ping-seconds <n>", "silence in a stream after which a comment is sent (default: 10)");
   addOption(serve, "--grace-seconds <n>", "how long running requests may go on after SIGTERM (default: 30)");

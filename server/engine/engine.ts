@@ -119,9 +119,9 @@ class StepEngine implements Engine {
       await eventLoopTurn(); // Requests that come in one turn start in one step.
       for (let plan = this.scheduler.plan(); plan !== null; plan = this.scheduler.plan()) {
         const batch = this.join(plan);
-        const sampled = await this.execute(plan, batch);
-        const outcomes = sampled === null ? [] : this.accept(plan, batch, sampled);
-        this.scheduler.commit(outcomes);
+        const step = await this.execute(plan, batch);
+        const outcomes = step === null ? [] : this.accept(plan, batch, step.output.sampled);
+        this.scheduler.commit(outcomes, step?.seconds);
         this.emit(outcomes);
         if (this.options.checked) this.check();
       }
@@ -149,23 +149,23 @@ class StepEngine implements Engine {
   }
 
   /** Runs the step; the event loop gets a turn meanwhile. Null, with its requests rejected, if it failed. */
-  private async execute(plan: StepPlan, batch: readonly Generation[]): Promise<RunnerOutput["sampled"] | null> {
+  private async execute(plan: StepPlan, batch: readonly Generation[]): Promise<TimedOutput | null> {
     try {
       const sequences = plan.sequences.map((sequence, i) => {
         return sequence.logits === "none" ? sequence : { ...sequence, sampling: batch[i]!.sampling(sequence) };
       });
-      const [{ output, seconds }] = await Promise.all([this.runTimed(sequences), eventLoopTurn()]);
+      const [step] = await Promise.all([this.runTimed(sequences), eventLoopTurn()]);
       this.steps += 1;
-      this.traffic = add(this.traffic, output.traffic);
-      this.observer.step?.(describeStep(plan, output, seconds));
-      return output.sampled;
+      this.traffic = add(this.traffic, step.output.traffic);
+      this.observer.step?.(describeStep(plan, step));
+      return step;
     } catch (error) {
       for (const generation of batch) this.drop(generation, engineErrors.stepFailed(error));
       return null;
     }
   }
 
-  private async runTimed(sequences: readonly StepSequence[]): Promise<{ output: RunnerOutput; seconds: number }> {
+  private async runTimed(sequences: readonly StepSequence[]): Promise<TimedOutput> {
     const started = this.now();
     const output = await this.options.runner.step(sequences);
     return { output, seconds: this.now() - started };
@@ -287,7 +287,13 @@ interface Outcome extends SampledTokens, Progress {
   readonly generation: Generation;
 }
 
-function describeStep({ sequences }: StepPlan, output: RunnerOutput, seconds: number): ObservedStep {
+interface TimedOutput {
+  readonly output: RunnerOutput;
+  /** Wall time of the step. */
+  readonly seconds: number;
+}
+
+function describeStep({ sequences }: StepPlan, { output, seconds }: TimedOutput): ObservedStep {
   const rows = sequences.reduce((sum, { tokenIds }) => sum + tokenIds.length, 0);
   const { traffic, attentionSeconds } = output;
   const decodeRows = sequences.reduce((sum, { tokenIds, draft = [], contextLength, denseUntil }) => {

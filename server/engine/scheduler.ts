@@ -1,12 +1,15 @@
 import type { AttentionSettings } from "../../attention/types.ts";
 import type { CacheManager } from "../../kvcache/cache-manager.ts";
 import { engineErrors } from "./errors.ts";
+import { PrefillBudget, type PrefillSettings } from "./prefill-budget.ts";
 import { Sequence, type SequenceRequest } from "./sequence.ts";
+import { type RowDemand, shareRows } from "./share-rows.ts";
 import { chancesOf, draftLengths, Speculation, type SpeculationSettings } from "./speculation.ts";
 import type { PlannedSequence, StepPlan } from "./types.ts";
+import { WaitingQueue } from "./waiting-queue.ts";
 
 export interface SchedulerSettings {
-  /** Rows (tokens) of a step at most; decode rows come first, prefill chunks share the rest. */
+  /** Rows (tokens) of a step at most; decode rows come first, rows of prompts share the rest. */
   readonly maxRows: number;
   /** Sequences that hold blocks at once; at most `maxRows`, so that each can move in every step. */
   readonly maxRunning: number;
@@ -14,6 +17,8 @@ export interface SchedulerSettings {
   readonly maxScoredRows: number;
   /** Decoding requests may run drafts of their next tokens; null: none does. */
   readonly speculation: SpeculationSettings | null;
+  /** How much rows of prompts may hold up sequences that decode. */
+  readonly prefill: PrefillSettings;
 }
 
 export const defaultSchedulerSettings: SchedulerSettings = {
@@ -21,7 +26,11 @@ export const defaultSchedulerSettings: SchedulerSettings = {
   maxRunning: 32,
   maxScoredRows: 128,
   speculation: null,
+  prefill: { slowdown: 1.75, floor: 4 },
 };
+
+/** Prompts that are admitted though rows are short: a short one need not wait until a long one is done. */
+const PROMPTS_UNDER_WAY = 4;
 
 /** What a step gave one request. */
 export interface SampledTokens {
@@ -38,6 +47,7 @@ interface Share {
   /** Rows of tokens that are certain; those of the draft follow. */
   readonly rows: number;
   readonly attention: AttentionSettings;
+  readonly decoding: boolean;
   draft: readonly number[];
 }
 
@@ -58,10 +68,10 @@ export interface SchedulerStats {
  * Decides what runs next: continuous batching with chunked prefill over a paged cache. Pure bookkeeping: no tensors, no
  * clock, no promises; calls alternate plan, commit, plan, commit, with add and abort at any time between.
  *
- * Order is first come, first served, and strict: every running request came before every waiting one. A request is
- * admitted when the blocks of all its known tokens can be had. When a decoding request needs a block and none is left,
- * the latest comer loses its blocks and waits, at its place in the order, to be computed again. So the oldest request
- * always moves, and since `add` refuses what could not run alone, every request ends.
+ * Who waits is admitted in WaitingQueue's order, strictly, when the blocks of all its known tokens can be had; for that,
+ * requests of lower priority lose theirs. When a running request needs a block and none is left, the one that goes last,
+ * by priority and by who began first, loses its blocks and waits to be computed again, before all that have not run. So
+ * the one that goes first always moves, and since `add` refuses what could not run alone, every request ends.
  *
  * Drafts take what the step has left, rows and blocks, and nothing from anybody: see speculation.ts for when they do.
  */
@@ -69,9 +79,11 @@ export class Scheduler {
   private readonly cache: CacheManager;
   private readonly settings: SchedulerSettings;
   private readonly live = new Map<string, Sequence>();
-  // Both in order of arrival; everything in `running` came before everything in `waiting`.
+  /** By priority, then by who began first. */
   private readonly running: Sequence[] = [];
-  private readonly waiting: Sequence[] = [];
+  private readonly waiting = new WaitingQueue();
+  private readonly prefill: PrefillBudget;
+  private begun = 0;
   private inFlight: readonly Share[] | null = null;
   private readonly totals = {
     preemptions: 0,
@@ -82,19 +94,20 @@ export class Scheduler {
     acceptedDraftTokens: 0,
   };
 
-  /** Throws RangeError unless 1 <= maxRunning <= maxRows and 1 <= maxScoredRows. */
+  /** Throws RangeError unless 1 <= maxRunning <= maxRows and 1 <= maxScoredRows, and as PrefillBudget does. */
   constructor(cache: CacheManager, settings: Partial<SchedulerSettings> = {}) {
     this.settings = { ...defaultSchedulerSettings, ...settings };
-    const { maxRows, maxRunning, maxScoredRows } = this.settings;
+    const { maxRows, maxRunning, maxScoredRows, prefill } = this.settings;
     if (!(maxRunning >= 1 && maxRunning <= maxRows)) {
       throw new RangeError(`${maxRunning} running sequences do not fit into steps of ${maxRows} rows`);
     }
     if (!(maxScoredRows >= 1)) throw new RangeError(`${maxScoredRows} scored rows of a step: at least 1 is needed`);
     this.cache = cache;
+    this.prefill = new PrefillBudget(prefill);
   }
 
   get stats(): SchedulerStats {
-    return { running: this.running.length, waiting: this.waiting.length, ...this.totals };
+    return { running: this.running.length, waiting: this.waiting.size, ...this.totals };
   }
 
   /** The live request of this id. Does not mutate. */
@@ -116,7 +129,7 @@ export class Scheduler {
     }
     this.cache.open(request.id, sequence.tokens.slice(), request.cacheSalt, !request.scorePrompt);
     this.live.set(request.id, sequence);
-    this.waiting.push(sequence);
+    this.waiting.add(sequence);
   }
 
   /**
@@ -128,10 +141,8 @@ export class Scheduler {
     if (sequence === undefined) return false;
     this.live.delete(id);
     this.cache.close(id);
-    for (const list of [this.running, this.waiting]) {
-      const index = list.indexOf(sequence);
-      if (index >= 0) list.splice(index, 1);
-    }
+    if (this.waiting.remove(sequence)) return true;
+    this.running.splice(this.running.indexOf(sequence), 1);
     return true;
   }
 
@@ -140,45 +151,45 @@ export class Scheduler {
     if (this.inFlight !== null) throw new Error("plan() before the last step's commit()");
     const preempted: string[] = [];
     const shares: Share[] = [];
-    let budget = this.settings.maxRows;
-    let scoredBudget = this.settings.maxScoredRows;
-    const include = (sequence: Sequence) => {
-      const { rows, attention } = sequence.nextRows(sequence.scoring ? Math.min(budget, scoredBudget) : budget);
-      if (rows === 0) return;
-      budget -= rows;
-      if (sequence.scoring) scoredBudget -= rows;
-      shares.push({ sequence, rows, attention, draft: [] });
+    let left = this.settings.maxRows;
+    const include = (sequence: Sequence, most: number) => {
+      const { rows, attention } = sequence.nextRows(most);
+      left -= rows;
+      shares.push({ sequence, rows, attention, draft: [], decoding: sequence.decoding });
     };
 
+    this.yieldToPriority(preempted);
     for (const sequence of this.running.filter((s) => s.decoding)) {
-      if (this.makeRoom(sequence, preempted)) include(sequence);
+      if (this.makeRoom(sequence, preempted)) include(sequence, 1);
     }
-    for (const sequence of this.running.filter((s) => !s.decoding)) {
-      if (budget === 0) break;
-      this.catchUp(sequence);
-      include(sequence);
+    const decodeRows = shares.length;
+    const budget = Math.min(left, this.prefill.rows(decodeRows, this.promptsAhead()));
+    const demands = this.demandsOf(this.promptsToRun(budget));
+    for (const [i, rows] of shareRows(demands, budget).entries()) {
+      if (rows > 0) include(demands[i]!.sequence, rows);
     }
-    while (budget > 0 && this.admitNext()) include(this.running.at(-1)!);
 
     if (shares.length === 0) {
       if (this.live.size > 0)
         throw new Error(`none of ${this.live.size} requests can run: ${JSON.stringify(this.stats)}`);
       return null;
     }
-    if (this.settings.speculation !== null) this.addDrafts(shares, budget, this.settings.speculation);
+    if (this.settings.speculation !== null) this.addDrafts(shares, left, this.settings.speculation);
     this.inFlight = shares;
     return { sequences: shares.map((share) => this.describe(share)), preempted };
   }
 
   /**
    * Takes in a step's outcome: tokens for each live request whose plan asked for logits. A failed step is committed with no
-   * results after its requests were aborted. Mutates. Throws Error if no step is in flight, tokens are missing, or tokens
-   * before the last are not those of the draft.
+   * results after its requests were aborted. `seconds` is what the step took, if it is known: later steps' rows of prompts
+   * are measured out by it. Mutates. Throws Error if no step is in flight, tokens are missing, or tokens before the last are
+   * not those of the draft.
    */
-  commit(results: readonly SampledTokens[]): void {
+  commit(results: readonly SampledTokens[], seconds?: number): void {
     if (this.inFlight === null) throw new Error("commit() without a step in flight");
     const tokens = new Map(results.map((result) => [result.requestId, result]));
-    const steps = this.inFlight.filter(({ sequence }) => this.live.get(sequence.id) === sequence);
+    const { inFlight } = this;
+    const steps = inFlight.filter(({ sequence }) => this.live.get(sequence.id) === sequence);
     const lacking = steps.find(({ sequence, rows }) => rows === sequence.pending && !tokens.has(sequence.id));
     if (lacking !== undefined) throw new Error(`the step brought no token for request ${lacking.sequence.id}`);
     for (const { sequence, draft } of steps) {
@@ -188,6 +199,7 @@ export class Scheduler {
       }
     }
     this.inFlight = null;
+    this.prefill.observe({ seconds: seconds ?? null, ...countRows(inFlight) });
     for (const { sequence, rows, draft } of steps) {
       const sampled = rows === sequence.pending ? tokens.get(sequence.id) : undefined;
       const accepted = sampled === undefined ? 0 : sampled.tokenIds.length - 1;
@@ -232,30 +244,112 @@ export class Scheduler {
   private makeRoom(sequence: Sequence, preempted: string[]): boolean {
     if (!this.running.includes(sequence)) return false;
     while (!this.cache.canReserve(sequence.id, sequence.tokens.length)) {
-      const victim = this.running.pop()!;
-      this.cache.release(victim.id);
-      victim.computed = 0;
-      victim.preemptions += 1;
-      this.totals.preemptions += 1;
-      this.waiting.unshift(victim);
-      preempted.push(victim.id);
+      const victim = this.running.at(-1)!;
+      this.preempt(victim, preempted);
       if (victim === sequence) return false;
     }
     this.cache.reserve(sequence.id, sequence.tokens.length);
     return true;
   }
 
-  /** Moves the oldest waiting request to the running ones if it can have the blocks of all its tokens. */
-  private admitNext(): boolean {
-    const sequence = this.waiting[0];
-    if (sequence === undefined || this.running.length >= this.settings.maxRunning) return false;
-    if (!this.cache.canAdmit(sequence.id, sequence.tokens.length, this.running.length > 0)) return false;
+  /**
+   * Lets in those that go before a running one, before that one takes more blocks; if need be it is preempted, the last
+   * first, and only if that lets the other in.
+   */
+  private yieldToPriority(preempted: string[]): void {
+    for (;;) {
+      const next = this.waiting.first();
+      const victims = next === undefined ? null : this.victimsOf(next);
+      if (victims === null) return;
+      for (const victim of victims) this.preempt(victim, preempted);
+      this.admitNext();
+    }
+  }
+
+  /** Running requests of lower priority that must yield to let this one in: null if there are none, or that is not enough. */
+  private victimsOf(next: Sequence): Sequence[] | null {
+    const lower = this.running.filter(({ priority }) => priority > next.priority).reverse();
+    if (lower.length === 0) return null;
+    for (let count = 0; count <= lower.length; count++) {
+      const victims = lower.slice(0, count);
+      const others = this.running.length - count;
+      const released = victims.map(({ id }) => id);
+      if (others >= this.settings.maxRunning) continue;
+      if (this.cache.canAdmit(next.id, next.tokens.length, others > 0, released)) return victims;
+    }
+    return null;
+  }
+
+  private preempt(victim: Sequence, preempted: string[]): void {
+    this.running.splice(this.running.indexOf(victim), 1);
+    this.cache.release(victim.id);
+    victim.computed = 0;
+    victim.preemptions += 1;
+    this.totals.preemptions += 1;
+    this.waiting.putBack(victim);
+    preempted.push(victim.id);
+  }
+
+  /** Prompts that run or could now. */
+  private promptsAhead(): number {
+    const slots = this.settings.maxRunning - this.running.length;
+    return this.running.filter((s) => !s.decoding).length + Math.min(slots, this.waiting.size);
+  }
+
+  /**
+   * The running prompts that can use rows, in order, with those that are admitted now: as many as fill `budget`, or a few.
+   * One whose next page another computes in this step is left out: it will share that page.
+   */
+  private promptsToRun(budget: number): Sequence[] {
+    const prompts = this.running.filter((s) => !s.decoding);
+    const wanted = () => prompts.reduce((sum, { pending }) => sum + pending, 0);
+    while (budget > 0 && (prompts.length < PROMPTS_UNDER_WAY || wanted() < budget)) {
+      const admitted = this.admitNext();
+      if (admitted === null) break;
+      prompts.push(admitted);
+    }
+    prompts.sort((a, b) => a.compare(b));
+    const pages = new Set<string>();
+    return prompts.filter((sequence) => {
+      this.catchUp(sequence);
+      const page = this.cache.sharedPageKey(sequence.id, sequence.computed, sequence.tokens.length);
+      if (page === undefined) return true;
+      if (pages.has(page)) return false;
+      pages.add(page);
+      return true;
+    });
+  }
+
+  /** What each prompt can use of a step: rows whose logits are wanted are short, so they go to the first in order. */
+  private demandsOf(prompts: readonly Sequence[]): (RowDemand & { readonly sequence: Sequence })[] {
+    let scored = this.settings.maxScoredRows;
+    const demands = prompts.map((sequence) => {
+      const { pending, priority, scoring } = sequence;
+      if (!scoring) return { pending, priority, sequence };
+      const rows = Math.min(pending, scored);
+      scored -= rows;
+      return { pending: rows, priority, sequence };
+    });
+    return demands.filter(({ pending }) => pending > 0);
+  }
+
+  /** Moves the next waiting request to the running ones if it can have the blocks of all its tokens. */
+  private admitNext(): Sequence | null {
+    const sequence = this.waiting.first();
+    if (sequence === undefined || this.running.length >= this.settings.maxRunning) return null;
+    if (!this.cache.canAdmit(sequence.id, sequence.tokens.length, this.running.length > 0)) return null;
     this.waiting.shift();
-    this.running.push(sequence);
+    this.run(sequence);
     if (sequence.preemptions === 0) this.totals.promptTokens += sequence.promptLength;
     this.catchUp(sequence);
     this.cache.reserve(sequence.id, sequence.tokens.length);
-    return true;
+    return sequence;
+  }
+
+  private run(sequence: Sequence): void {
+    if (sequence.rank === Number.POSITIVE_INFINITY) sequence.rank = this.begun++;
+    const place = this.running.findIndex((other) => sequence.compare(other) < 0);
+    this.running.splice(place < 0 ? this.running.length : place, 0, sequence);
   }
 
   /** Skips what the prefix cache holds, also what another request has computed since this one was admitted. */
@@ -280,4 +374,11 @@ export class Scheduler {
       ...(draft.length > 0 ? { draft } : {}),
     };
   }
+}
+
+/** Rows of what is certain: what drafts cost counts as part of their sequences' decode rows. */
+function countRows(steps: readonly Share[]): { decodeRows: number; promptRows: number } {
+  const decodeRows = steps.reduce((sum, { rows, decoding }) => sum + (decoding ? rows : 0), 0);
+  const all = steps.reduce((sum, { rows }) => sum + rows, 0);
+  return { decodeRows, promptRows: all - decodeRows };
 }

@@ -16,6 +16,10 @@ export interface SequenceRequest {
   readonly scorePrompt?: boolean;
   /** Whether drafts of its tokens may be run; default true. Its tokens are the same either way. */
   readonly speculate?: boolean;
+  /** Lower runs sooner; default 0. */
+  readonly priority?: number;
+  /** Requests of one priority take turns by tenant; default: all are one. */
+  readonly tenant?: string;
 }
 
 /** A live request: its tokens, and how far the cache holds them. Only the scheduler changes it. */
@@ -26,6 +30,10 @@ export class Sequence {
   readonly maxNewTokens: number;
   /** Null if it runs no drafts. */
   speculation: Speculation | null = null;
+  readonly priority: number;
+  readonly tenant: string;
+  /** Its place among those that have ever run: who began later yields sooner. Infinity before it runs. */
+  rank = Number.POSITIVE_INFINITY;
   /** The prompt, then what was generated. */
   readonly tokens: number[];
   /** Leading positions whose K and V are in the cache. */
@@ -41,6 +49,8 @@ export class Sequence {
     this.promptLength = request.promptIds.length;
     this.attention = request.attention;
     this.maxNewTokens = request.maxNewTokens;
+    this.priority = request.priority ?? 0;
+    this.tenant = request.tenant ?? "";
     this.tokens = [...request.promptIds];
     this.scored = request.scorePrompt ? 0 : this.promptLength - 1;
   }
@@ -62,6 +72,11 @@ export class Sequence {
   /** Tokens that may still be generated. */
   get left(): number {
     return this.promptLength + this.maxNewTokens - this.tokens.length;
+  }
+
+  /** Below 0 if this one goes first: by priority, then by who began to run first. */
+  compare(other: Readonly<Sequence>): number {
+    return this.priority - other.priority || this.rank - other.rank;
   }
 
   /**

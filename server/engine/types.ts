@@ -41,7 +41,9 @@ export interface GenerateRequest {
   readonly promptIds: readonly number[];
   readonly sampling: SamplingParams;
   readonly attention: AttentionSettings;
-  /** Whom the request counts against: an API key, a user. */
+  /** Lower runs sooner and takes slots and blocks from higher ones; default 0. */
+  readonly priority?: number;
+  /** Whom the request counts against: an API key, a user. Tenants of one priority take turns. */
   readonly tenant?: string;
   /** Only requests of the same salt share cached prompts: it keeps tenants from timing each other's. */
   readonly cacheSalt?: string;

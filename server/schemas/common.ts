@@ -85,7 +85,17 @@ export const generationFields = {
   stream: z.boolean().nullish(),
   stream_options: z.object({ include_usage: z.boolean().nullish() }).nullish(),
   ignore_eos: z.boolean().nullish(),
-  user: z.string().nullish(),
+  user: z
+    .string()
+    .nullish()
+    .openapi({ description: "Users of one priority take turns, so that none waits for all of another's requests" }),
+  priority: integer
+    .nullish()
+    .openapi({ description: "Lower numbers run sooner and may interrupt higher ones; default 0" }),
+  cache_salt: z
+    .string()
+    .nullish()
+    .openapi({ description: "Cached prompts are shared only among requests of the same salt" }),
   sparq: sparqSchema.nullish(),
 
   response_format: neutralOnly(z.looseObject({ type: z.string() }), ({ type }) => type === "text", "text only"),

@@ -11,7 +11,7 @@ afterEach(() => {
 describe("help", () => {
   it.each([
     [["--help"], /Usage: sparq .*serve.*generate.*inspect.*pull/s],
-    [["serve", "--help"], /--port <n>.*default: 8000.*env:\s+SPARQ_PORT/s],
+    [["serve", "--help"], /--port <n>.*default:\s+8000.*env:\s+SPARQ_PORT/s],
     [["generate", "--help"], /--prompt <text>.*--max-tokens <n>.*--json/s],
     [["inspect", "--help"], /<model>|--json/],
     [["pull", "--help"], /--from <path>/],

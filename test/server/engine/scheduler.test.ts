@@ -4,6 +4,7 @@ import type { AttentionSettings } from "../../../attention/types.ts";
 import { CacheManager, type CacheOptions } from "../../../kvcache/cache-manager.ts";
 import { checkInvariants } from "../../../kvcache/invariants.ts";
 import { Scheduler, type SchedulerSettings } from "../../../server/engine/scheduler.ts";
+import type { SequenceRequest } from "../../../server/engine/sequence.ts";
 import type { PlannedSequence, StepPlan } from "../../../server/engine/types.ts";
 
 const attention: AttentionSettings = {
@@ -15,13 +16,21 @@ const attention: AttentionSettings = {
   groupSum: "softmax",
 };
 
+const unlimited = { slowdown: Number.POSITIVE_INFINITY, floor: 1 };
+
 const range = (length: number, from = 0) => Array.from({ length }, (_, i) => from + i);
 
 function setUp(cache: Partial<CacheOptions> = {}, settings: Partial<SchedulerSettings> = {}) {
   const manager = new CacheManager({ blocks: 100, blockSize: 4, watermark: 0, ...cache });
-  const scheduler = new Scheduler(manager, { maxRows: 16, maxRunning: 4, maxScoredRows: 3, ...settings });
-  const add = (id: string, promptIds: number[], maxNewTokens = 8, scorePrompt = false) =>
-    scheduler.add({ id, promptIds, maxNewTokens, attention, scorePrompt });
+  const scheduler = new Scheduler(manager, {
+    maxRows: 16,
+    maxRunning: 4,
+    maxScoredRows: 3,
+    prefill: unlimited,
+    ...settings,
+  });
+  const add = (id: string, promptIds: number[], maxNewTokens = 8, more: Partial<SequenceRequest> = {}) =>
+    scheduler.add({ id, promptIds, maxNewTokens, attention, ...more });
   /** Commits a plan with token 7 for all who want one, after `right` tokens of its draft; `finished` end with it. */
   const commit = (plan: StepPlan, finished: string[] = [], right = 0) => {
     const wanting = plan.sequences.filter((s) => wantsToken(s, scheduler));
@@ -237,6 +246,122 @@ describe("admission", () => {
   });
 });
 
+describe("priority", () => {
+  const high = { priority: -1 };
+  const low = { priority: 5 };
+
+  test("goes before order of arrival, and takes a slot from a lower one", () => {
+    const { add, step, scheduler, commit } = setUp({ prefixCaching: false }, { maxRunning: 2 });
+    add("a", range(3), 8, low);
+    add("b", range(3, 50), 8, low);
+    step();
+    add("c", range(2, 70));
+    add("d", range(2, 80), 8, high);
+    const plan = scheduler.plan()!;
+    expect(plan.preempted).toEqual(["b", "a"]);
+    expect(summary(plan)).toEqual(["d 2@0*", "c 2@0*"]);
+    commit(plan, ["c"]);
+    expect(step()).toEqual(["d 1@2*", "a 4@0*"]);
+  });
+
+  test("takes blocks of lower ones, no more than it needs, and none if that does not help", () => {
+    const { add, step, scheduler, commit } = setUp({ blocks: 6, prefixCaching: false });
+    add("equal", range(5));
+    add("a", range(5, 20), 2, low);
+    add("b", range(5, 50), 2, low);
+    step();
+    add("large", range(20, 100), 2);
+    const nothing = scheduler.plan()!;
+    expect(nothing.preempted).toEqual([]); // without both it would have four blocks of the five
+    commit(nothing, ["equal"]);
+    const plan = scheduler.plan()!;
+    expect(plan.preempted).toEqual(["b", "a"]);
+    expect(summary(plan)).toEqual(["large 16@0"]);
+  });
+
+  test("decides who yields when blocks run out, whoever came first", () => {
+    const { add, step, scheduler } = setUp({ blocks: 4, prefixCaching: false });
+    add("first", range(7), 8, low);
+    add("second", range(7, 50), 8);
+    step();
+    step();
+    const plan = scheduler.plan()!;
+    expect(plan.preempted).toEqual(["first"]);
+    expect(summary(plan)).toEqual(["second 1@8*"]);
+  });
+
+  test("counts blocks that a released prefix shares but once", () => {
+    const { add, step, scheduler } = setUp({ blocks: 4 }, { maxRunning: 4 });
+    add("a", range(9), 2, low);
+    step(); // two full blocks and one more
+    add("same", range(9), 8);
+    const plan = scheduler.plan()!; // its two hits are held by a and would be idle without it
+    expect(plan.preempted).toEqual([]);
+    expect(summary(plan)).toEqual(["a 1@9*", "same 1@8*"]);
+  });
+});
+
+describe("tenants", () => {
+  test("take turns when slots are short", () => {
+    const { add, step } = setUp({}, { maxRunning: 1 });
+    for (const id of ["a1", "a2", "a3"]) add(id, [1], 1, { tenant: "a" });
+    add("b1", [1], 1, { tenant: "b" });
+    const order = ["a1", "b1", "a2", "a3"];
+    for (const id of order) expect(step([id])).toEqual([`${id} 1@0*`]);
+  });
+});
+
+describe("long prompts", () => {
+  test("leave rows to a short one behind them", () => {
+    const { add, step } = setUp({}, { maxRows: 8 });
+    add("long", range(100));
+    add("also long", range(90, 200));
+    expect(step()).toEqual(["long 4@0", "also long 4@0"]);
+    add("short", range(3, 300));
+    expect(step()).toEqual(["long 4@4", "also long 1@4", "short 3@0*"]);
+  });
+
+  test("get as many rows beside decode rows as keep a step near the time of one without", () => {
+    const manager = new CacheManager({ blocks: 4096, blockSize: 4 });
+    const scheduler = new Scheduler(manager, {
+      maxRows: 512,
+      maxRunning: 8,
+      maxScoredRows: 8,
+      prefill: { slowdown: 2, floor: 4 },
+    });
+    const request = { maxNewTokens: 8000, attention };
+    scheduler.add({ ...request, id: "stream", promptIds: [1] });
+    const secondsOf = (plan: StepPlan) =>
+      plan.sequences.reduce((sum, { requestId, tokenIds, contextLength }) => {
+        return sum + (requestId === "stream" ? 0.01 : tokenIds.length * (0.001 + contextLength * 2e-7));
+      }, 0);
+    const run = (): { seconds: number; rows: number } => {
+      const plan = scheduler.plan()!;
+      const wanting = plan.sequences.filter(({ logits }) => logits === "last");
+      const seconds = secondsOf(plan);
+      scheduler.commit(
+        wanting.map(({ requestId }) => ({ requestId, tokenIds: [7], finished: requestId === "long" })),
+        seconds,
+      );
+      return { seconds, rows: plan.sequences.find((s) => s.requestId === "long")?.tokenIds.length ?? 0 };
+    };
+    for (let i = 0; i < 10; i++) run();
+    scheduler.add({ ...request, id: "long", promptIds: range(8000, 10) });
+    const steps = [];
+    while (scheduler.get("long") !== undefined) steps.push(run());
+    const seconds = steps.map((step) => step.seconds).sort((a, b) => a - b);
+    expect(seconds[Math.floor(seconds.length * 0.99)]).toBeLessThan(0.021);
+    // Half of the time is the prompt's: 14.4 s of work.
+    const whole = seconds.reduce((sum, each) => sum + each);
+    expect(whole).toBeGreaterThan(2 * 14.4 * 0.95);
+    expect(whole).toBeLessThan(2 * 14.4 * 1.2);
+    // Alone again, a prompt is not held back.
+    scheduler.abort("stream");
+    scheduler.add({ ...request, id: "next", promptIds: range(600, 9000) });
+    expect(summary(scheduler.plan()!)).toEqual(["next 512@0"]);
+  });
+});
+
 describe("preemption", () => {
   test("takes the latest comer's blocks, and computes its prompt and tokens again later", () => {
     const { add, scheduler, commit, step } = setUp({ blocks: 4, prefixCaching: false });
@@ -312,7 +437,7 @@ describe("prefix sharing", () => {
     add("a", range(18));
     add("b", [...range(16), 99, 98, 97]);
     expect(step()).toEqual(["a 10@0"]);
-    expect(step()).toEqual(["a 8@10*", "b 2@8"]); // admitted with two blocks of a
+    expect(step()).toEqual(["a 8@10*"]); // b has two blocks of a, and waits for the next
     expect(step()).toEqual(["a 1@18*", "b 3@16*"]); // the rest of a's prompt was done meanwhile
   });
 
@@ -330,7 +455,7 @@ describe("prefix sharing", () => {
 describe("scoring prompts", () => {
   test("takes the logits of all their rows, few at a time, and then of the last", () => {
     const { add, step } = setUp();
-    add("a", range(7), 2, true);
+    add("a", range(7), 2, { scorePrompt: true });
     expect(step()).toEqual(["a 3@0**"]);
     expect(step()).toEqual(["a 3@3**"]);
     expect(step()).toEqual(["a 1@6*"]);
@@ -339,7 +464,7 @@ describe("scoring prompts", () => {
 
   test("shares the logits of a step among them, and leaves the other rows to others", () => {
     const { add, step } = setUp();
-    for (const id of ["a", "b"]) add(id, range(4), 1, true);
+    for (const id of ["a", "b"]) add(id, range(4), 1, { scorePrompt: true });
     add("c", range(9, 50), 1);
     expect(step(["c"])).toEqual(["a 3@0**", "c 9@0*"]);
     expect(step(["a"])).toEqual(["a 1@3*", "b 3@0**"]);
@@ -350,9 +475,9 @@ describe("scoring prompts", () => {
     const { add, step, scheduler, manager } = setUp({}, { maxScoredRows: 16 });
     add("a", range(9), 1);
     step(["a"]);
-    add("b", range(9), 1, true);
+    add("b", range(9), 1, { scorePrompt: true });
     expect(step(["b"])).toEqual(["b 9@0**"]);
-    add("c", range(12, 30), 1, true);
+    add("c", range(12, 30), 1, { scorePrompt: true });
     expect(step(["c"])).toEqual(["c 12@0**"]);
     add("d", range(13, 30), 1);
     expect(step(["d"])).toEqual(["d 1@12*"]);
@@ -364,7 +489,7 @@ describe("scoring prompts", () => {
     const { add, step, scheduler } = setUp({ blocks: 5 }, { maxScoredRows: 16 });
     add("a", range(9), 3);
     step();
-    add("b", range(9), 1, true);
+    add("b", range(9), 1, { scorePrompt: true });
     expect(step()).toEqual(["a 1@9*"]); // b needs 3 blocks, 2 are free
     expect(step(["a"])).toEqual(["a 1@10*"]);
     expect(step(["b"])).toEqual(["b 9@0**"]);
@@ -378,7 +503,7 @@ describe("scoring prompts", () => {
     const { add, step } = setUp({ blocks: 5 }, { maxScoredRows });
     add("a", range(8), 9);
     step();
-    add("b", range(8, 20), 2, true);
+    add("b", range(8, 20), 2, { scorePrompt: true });
     for (let i = 0; i < 3; i++) step();
     expect(step()).toEqual(["a 1@11*", before]);
     expect(step(["a"])).toEqual(["a 1@12*"]); // it took the block that b had
@@ -426,6 +551,8 @@ describe("under any load", () => {
     family: fc.integer({ min: 0, max: 2 }),
     maxNewTokens: fc.integer({ min: 1, max: 30 }),
     scorePrompt: fc.boolean(),
+    priority: fc.integer({ min: 0, max: 1 }),
+    tenant: fc.constantFrom("t", "u"),
     /** Step before which it comes. */
     arrival: fc.integer({ min: 0, max: 25 }),
     /** Steps after which it is aborted. */
@@ -443,40 +570,51 @@ describe("under any load", () => {
     ),
     /** How many tokens of a draft are right, in turn. */
     right: fc.array(fc.nat(9), { minLength: 1, maxLength: 7 }),
+    prefill: fc.constantFrom(unlimited, { slowdown: 1.5, floor: 1 }),
+    /** What steps take, over and over; every seventh is not measured. */
+    seconds: fc.array(fc.double({ min: 0, max: 2, noNaN: true }), { minLength: 1, maxLength: 5 }),
   });
 
-  test("everyone finishes, the oldest moves in every step, nobody overtakes, and no block is lost", () => {
+  test("everyone finishes, who goes first moves in every step, nobody overtakes in a tenant, and no block is lost", () => {
     const seen = { preemptions: 0, accepted: 0, refused: 0 };
     fc.assert(
-      fc.property(load, ({ requests, spareBlocks, watermark, spareRows, right, ...settings }) => {
-        const { maxRunning, maxScoredRows } = settings;
+      fc.property(load, ({ requests, spareBlocks, watermark, spareRows, right, seconds, ...settings }) => {
+        const { maxRunning, maxScoredRows, prefill } = settings;
         const largest = Math.max(...requests.map((r) => Math.ceil((r.prompt + r.maxNewTokens - 1) / 4)));
         const manager = new CacheManager({ blocks: largest + spareBlocks, blockSize: 4, watermark });
         const scheduler = new Scheduler(manager, { maxRows: maxRunning + spareRows, ...settings });
-        const order: string[] = []; // live requests by arrival
-        const started: string[] = [];
+        const live = new Set<string>();
+        const priorityOf = (id: string) => requests[Number(id.slice(1))]!.priority;
+        const started: string[] = []; // by rank: who has been admitted, though a short prompt may get rows sooner
+        const rankOf = (id: string) => scheduler.get(id)!.rank;
         const left = new Map(requests.map((r, i) => [`r${i}`, r.maxNewTokens]));
-        const bound = requests.reduce((sum, r) => sum + r.prompt + r.maxNewTokens, 25);
+        const work = requests.reduce((sum, r) => sum + r.prompt + r.maxNewTokens, 25);
+        const bound = prefill === unlimited ? work : 4 * work;
         for (let now = 0; left.size > 0; now++) {
           expect(now).toBeLessThanOrEqual(bound);
           for (const [i, r] of requests.entries()) {
             const id = `r${i}`;
             if (r.arrival === now) {
-              const { maxNewTokens, scorePrompt } = r;
-              scheduler.add({ id, promptIds: range(r.prompt, r.family), maxNewTokens, attention, scorePrompt });
-              order.push(id);
+              const { priority, tenant, maxNewTokens, scorePrompt } = r;
+              const promptIds = range(r.prompt, r.family);
+              scheduler.add({ id, promptIds, maxNewTokens, attention, priority, tenant, scorePrompt });
+              live.add(id);
             }
             if (r.patience !== null && r.arrival + r.patience === now && scheduler.abort(id)) {
-              order.splice(order.indexOf(id), 1);
+              live.delete(id);
               left.delete(id);
             }
           }
           const plan = scheduler.plan();
-          expect(plan === null).toBe(order.length === 0);
+          expect(plan === null).toBe(live.size === 0);
           if (plan === null) continue;
           const planned = plan.sequences.map(({ requestId }) => requestId);
-          expect(planned).toContain(order[0]);
-          for (const id of planned) if (!started.includes(id)) started.push(id);
+          const begun = [...live].filter((id) => !started.includes(id) && rankOf(id) < Number.POSITIVE_INFINITY);
+          started.push(...begun.sort((a, b) => rankOf(a) - rankOf(b)));
+          const top = Math.min(...[...live].map(priorityOf));
+          const first = started.find((id) => live.has(id) && priorityOf(id) === top);
+          expect(first).toBeDefined();
+          if (prefill === unlimited) expect(planned).toContain(first);
           const rows = plan.sequences.reduce((sum, { tokenIds }) => sum + tokenIds.length, 0);
           expect(rows).toBeLessThanOrEqual(maxRunning + spareRows);
           const results = plan.sequences
@@ -488,19 +626,21 @@ describe("under any load", () => {
             });
           const scored = plan.sequences.filter(({ logits, draft }) => logits === "all" && draft === undefined);
           expect(scored.reduce((sum, { tokenIds }) => sum + tokenIds.length, 0)).toBeLessThanOrEqual(maxScoredRows);
-          scheduler.commit(results);
+          scheduler.commit(results, now % 7 === 0 ? undefined : seconds[now % seconds.length]);
           for (const { requestId, tokenIds, finished } of results) {
             left.set(requestId, left.get(requestId)! - tokenIds.length);
             if (!finished) continue;
             left.delete(requestId);
-            order.splice(order.indexOf(requestId), 1);
+            live.delete(requestId);
           }
           expect(checkInvariants(manager.snapshot())).toEqual([]);
         }
         // Who scores may have to wait for a step's logits while others go on.
-        for (const scores of [true, false]) {
-          const kind = started.map((id) => requests[Number(id.slice(1))]!).filter((r) => r.scorePrompt === scores);
-          const arrivals = kind.map(({ arrival }) => arrival);
+        for (const group of ["0t", "0u", "1t", "1u"].flatMap((name) => [`${name}true`, `${name}false`])) {
+          const own = started
+            .map((id) => requests[Number(id.slice(1))]!)
+            .filter((r) => `${r.priority}${r.tenant}${r.scorePrompt}` === group);
+          const arrivals = own.map(({ arrival }) => arrival);
           expect([...arrivals].sort((a, b) => a - b)).toEqual(arrivals);
         }
         const { total, free, cached } = manager.counts;

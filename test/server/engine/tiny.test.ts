@@ -1,3 +1,4 @@
+import { setImmediate as eventLoopTurn } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { defaultAttention } from "../../../attention/defaults.ts";
 import { openSession, type Session } from "../../../attention/session.ts";
@@ -24,15 +25,17 @@ interface Request {
   readonly prompt: number[];
   readonly attention: AttentionSettings;
   readonly sampling?: Partial<SamplingParams>;
+  readonly priority?: number;
 }
 
 let count = 0;
 
-async function generate(engine: Engine, { prompt, attention, sampling }: Request) {
+async function generate(engine: Engine, { prompt, attention, sampling, priority = 0 }: Request) {
   const id = `request ${count++}`;
   const greedy = { maxTokens: 40, temperature: 0, topP: 1, topK: 0, stop: [], ignoreEos: true };
   const ids: number[] = [];
-  const events = engine.generate({ id, promptIds: prompt, attention, sampling: { ...greedy, ...sampling } });
+  const request = { id, promptIds: prompt, attention, priority, sampling: { ...greedy, ...sampling } };
+  const events = engine.generate(request);
   for (;;) {
     const { done, value } = await events.next();
     if (done) return { ids, summary: value };
@@ -92,7 +95,7 @@ describe.each(["tiny-llama", "tiny-pythia"])("%s: tokens at temperature 0 are th
     for (const attention of modes()) {
       const target = { prompt: promptOf(3, 90), attention };
       const expected = await alone(target);
-      const engine = engineOf();
+      const engine = engineOf({ scheduler: { prefill: { slowdown: Number.POSITIVE_INFINITY, floor: 1 } } });
       const others = Array.from({ length: 16 }, (_, i) =>
         generate(engine, {
           prompt: promptOf(i, 2 + 7 * i),
@@ -107,11 +110,14 @@ describe.each(["tiny-llama", "tiny-pythia"])("%s: tokens at temperature 0 are th
     }
   });
 
-  test("in chunks, while others decode", async () => {
+  test.each([
+    { maxRows: 13, maxRunning: 8 },
+    { maxRunning: 8, prefill: { slowdown: 1, floor: 3 } },
+  ])("in chunks, while others decode: %o", async (scheduler) => {
     for (const attention of modes()) {
       const target = { prompt: promptOf(0, 100), attention };
       const expected = await alone(target);
-      const engine = engineOf({ scheduler: { maxRows: 13, maxRunning: 8 } });
+      const engine = engineOf({ scheduler });
       const others = [1, 2, 3].map((i) => generate(engine, { prompt: promptOf(i, 9), attention }));
       expect((await generate(engine, target)).ids).toEqual(expected);
       await Promise.all(others);
@@ -130,6 +136,23 @@ describe.each(["tiny-llama", "tiny-pythia"])("%s: tokens at temperature 0 are th
       expect(got.map(({ ids }) => ids)).toEqual(expected);
       expect(engine.stats().preemptions).toBeGreaterThan(0);
     }
+  });
+
+  test("when another one of higher priority takes their blocks and slots", async () => {
+    const [low, middle, high] = [0, 30, 60].map((start, i) => ({
+      prompt: promptOf(start, 40),
+      attention: modes()[i % 2]!,
+      priority: 2 - i,
+    })) as [Request, Request, Request];
+    const expected = await allAlone([low, middle, high]);
+    const engine = engineOf({ scheduler: { maxRunning: 1 } });
+    const first = generate(engine, low);
+    while (engine.stats().steps < 5) await eventLoopTurn();
+    const second = generate(engine, middle);
+    while (engine.stats().steps < 10) await eventLoopTurn();
+    const got = await Promise.all([first, second, generate(engine, high)]);
+    expect(got.map(({ ids }) => ids)).toEqual(expected);
+    expect(got.map(({ summary }) => summary.preemptions)).toEqual([1, 1, 0]);
   });
 
   test("with prompts served from the prefix cache, over modes", async () => {
