@@ -12,7 +12,14 @@ export default defineConfig({
           testTimeout: 60_000,
         },
       },
-      { test: { name: "page", include: ["test/browser/**/*.test.ts"], testTimeout: 120_000 } },
+      {
+        test: {
+          name: "page",
+          include: ["test/browser/**/*.test.ts"],
+          testTimeout: 300_000,
+          expect: { poll: { timeout: 60_000 } },
+        },
+      },
       { test: { name: "real", include: ["test/real/**/*.test.ts"], testTimeout: 600_000 } },
     ],
     globalSetup: ["test/support/compile.ts"],

@@ -17,18 +17,18 @@ import { Welcome } from "./welcome.tsx";
 const textOf = (stored: unknown) => (typeof stored === "string" ? stored : "");
 
 export function App() {
-  const [key, setKey] = useStored(sessionStorage, "sparq.key", textOf);
-  const [settings, setSettings] = useStored(localStorage, "sparq.settings", restoreSettings);
-  const [context, setContext] = useStored(localStorage, "sparq.context", textOf);
+  const [key, setKey] = useStored("sessionStorage", "sparq.key", textOf);
+  const [settings, setSettings] = useStored("localStorage", "sparq.settings", restoreSettings);
+  const [context, setContext] = useStored("localStorage", "sparq.context", textOf);
   const [contextOpen, setContextOpen] = useState(false);
   const [panelOpen, setPanelOpen] = useState(false);
   const [running, setRunning] = useState(false);
-  const { stats, failure, history, refresh } = useStats(key, running);
+  const { stats, failure, history, sample } = useStats(key, running);
   const chat = useChat({
     key,
     messagesOf: (turns) => messagesOf(turns, settings.system, context),
     fields: requestFields(settings, stats),
-    sample: refresh,
+    sample,
   });
   useEffect(() => setRunning(chat.running), [chat.running]);
   useEscape(() => (chat.running ? chat.stop() : setPanelOpen(false)));

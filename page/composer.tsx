@@ -20,11 +20,20 @@ export function Composer({ running, onSend, onStop, contextOpen, contextLength, 
     area.style.height = "auto";
     area.style.height = `${Math.min(TALLEST, area.scrollHeight)}px`;
   }, [text]);
-  useEffect(() => box.current!.focus({ preventScroll: true }), []);
+  useEffect(() => {
+    // On a phone it would bring up the keyboard.
+    if (matchMedia("(pointer: fine)").matches) box.current!.focus({ preventScroll: true });
+  }, []);
   const send = () => {
     if (running || text.trim() === "") return;
     onSend(text.trim());
     setText("");
+    box.current!.focus();
+  };
+  const stop = ({ detail }: MouseEvent) => {
+    // The second click of a double click on Send is none on Stop.
+    if (detail > 1) return;
+    onStop();
     box.current!.focus();
   };
   const onKeyDown = (event: KeyboardEvent) => {
@@ -63,7 +72,7 @@ export function Composer({ running, onSend, onStop, contextOpen, contextLength, 
           Enter sends, Shift+Enter breaks the line, Esc stops
         </span>
         {running ? (
-          <button type="button" class="stop" onClick={onStop}>
+          <button type="button" class="stop" onClick={stop}>
             Stop
           </button>
         ) : (

@@ -1,6 +1,7 @@
+import type { ComponentChild } from "preact";
 import { useEffect, useMemo, useRef } from "preact/hooks";
 import { duration, number, rate } from "./format.ts";
-import { markdown } from "./markdown.tsx";
+import { markdown, plain } from "./markdown.tsx";
 import type { Measures, Turn } from "./turns.ts";
 
 export interface ConversationProps {
@@ -44,7 +45,7 @@ export function Conversation({ turns, running, onRetry }: ConversationProps) {
 
 function TurnView({ turn, onRetry }: { readonly turn: Turn; readonly onRetry: (() => void) | null }) {
   const { question, answer, state, error, measures } = turn;
-  const body = useMemo(() => markdown(answer), [answer]);
+  const body = useMarkdown(answer, state === "running");
   return (
     <article class="turn">
       <div class="question">
@@ -70,6 +71,21 @@ function TurnView({ turn, onRetry }: { readonly turn: Turn; readonly onRetry: ((
       </div>
     </article>
   );
+}
+
+/** Longest that reading Markdown may take for each frame of an answer that grows, milliseconds. */
+const FRAME_SHARE = 40;
+
+/** The text as Markdown; while it grows, as it is once that takes too long: some texts take seconds. */
+function useMarkdown(text: string, growing: boolean): ComponentChild {
+  const slow = useRef(false);
+  return useMemo(() => {
+    if (growing && slow.current) return plain(text);
+    const started = performance.now();
+    const body = markdown(text);
+    slow.current = performance.now() - started > FRAME_SHARE;
+    return body;
+  }, [text, growing]);
 }
 
 function Waiting() {

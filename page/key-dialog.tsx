@@ -18,7 +18,7 @@ export function KeyDialog({ message, onKey }: KeyDialogProps) {
       <form
         onSubmit={(event) => {
           event.preventDefault();
-          if (key.trim() !== "") onKey(key.trim());
+          onKey(key);
         }}
       >
         <h2 id="key-title">This server asks for an API key</h2>
@@ -29,12 +29,15 @@ export function KeyDialog({ message, onKey }: KeyDialogProps) {
           autocomplete="off"
           value={key}
           aria-describedby="key-note"
-          onInput={(event) => setKey(event.currentTarget.value)}
+          required
+          pattern="[!-~]+"
+          title="Letters, digits and signs of ASCII, no spaces"
+          onInput={(event) => setKey(event.currentTarget.value.trim())}
         />
         <p id="key-note" class="note">
           {message} The key stays in this tab and is forgotten when it closes.
         </p>
-        <button type="submit" class="send" disabled={key.trim() === ""}>
+        <button type="submit" class="send" disabled={key === ""}>
           Use this key
         </button>
       </form>

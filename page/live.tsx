@@ -23,7 +23,7 @@ export function Live({ stats, history, turn }: LiveProps) {
       <figure>
         <figcaption>
           <span>Speed</span>
-          <output>{now ? `${rate(now.tokensPerSecond)} tokens/s` : "–"}</output>
+          <strong>{now ? `${rate(now.tokensPerSecond)} tokens/s` : "–"}</strong>
         </figcaption>
         <Plot
           label="Tokens per second over the last two minutes"
@@ -37,7 +37,7 @@ export function Live({ stats, history, turn }: LiveProps) {
       <figure>
         <figcaption>
           <span>Cache read against dense</span>
-          <output>{ratio === null ? "–" : `${number(ratio, 2)}×`}</output>
+          <strong>{ratio === null ? "–" : `${number(ratio, 2)}×`}</strong>
         </figcaption>
         <Plot
           label="Bytes read of the cache as a share of what dense attention would read, over the last two minutes"

@@ -6,11 +6,30 @@ import type { ComponentChild } from "preact";
  * text inside, so that no text is ever read as HTML. Links go to http, https and mailto alone; images are not loaded.
  */
 export function markdown(text: string): ComponentChild {
-  return blocks(lexer(text, { gfm: true }));
+  try {
+    return blocks(lexer(text, { gfm: true }));
+  } catch {
+    // Nested without end, it overflows marked's stack.
+    return plain(text);
+  }
 }
 
+/** Text as it is. */
+export function plain(text: string): ComponentChild {
+  return <p class="plain">{text}</p>;
+}
+
+/** Deeper than anybody reads; without a bound, a row of ">" would overflow the stack when it is rendered. */
+const DEEPEST = 24;
+let depth = 0;
+
 function blocks(tokens: readonly Token[]): ComponentChild[] {
-  return tokens.map((token) => element(token as MarkedToken));
+  depth += 1;
+  try {
+    return tokens.map((token) => (depth > DEEPEST ? token.raw : element(token as MarkedToken)));
+  } finally {
+    depth -= 1;
+  }
 }
 
 function element(token: MarkedToken): ComponentChild {

@@ -60,6 +60,14 @@ function optionsOf(
     grid: { stroke: style.getPropertyValue("--line").trim(), width: 1 },
     ticks: { show: false },
   };
+  // A value between two gaps has no line; the others need no points.
+  const alone = (values: uPlot.AlignedData[1], i: number) =>
+    values[i] != null && values[i - 1] == null && values[i + 1] == null;
+  const points: uPlot.Series.Points = {
+    size: 4,
+    fill: stroke,
+    filter: (self) => [...self.data[0].keys()].filter((i) => alone(self.data[1]!, i)),
+  };
   return {
     width: host.clientWidth,
     height: HEIGHT,
@@ -74,6 +82,6 @@ function optionsOf(
       { ...axis, size: 22, gap: 4, splits: () => [-120, -60, 0], values: () => ["2 min ago", "1 min", "now"] },
       { ...axis, size: 40, gap: 4, space: 28, values: (_, splits) => splits.map(format) },
     ],
-    series: [{}, { stroke, fill: `${stroke}22`, width: 1.75, points: { show: false }, spanGaps: false }],
+    series: [{}, { stroke, fill: `${stroke}22`, width: 1.75, points, spanGaps: false }],
   };
 }

@@ -151,7 +151,7 @@ function Labelled(props: { id: string; label: string; text: string; children?: C
       <label for={props.id}>
         {props.label} {props.children}
       </label>
-      <output for={props.id}>{props.text}</output>
+      <span class="value">{props.text}</span>
     </div>
   );
 }

@@ -57,12 +57,13 @@ export function attentionOf({ mode, r, k }: Settings, stats: Stats): Attention {
 /** The fields of a request that come from the settings. Attention that nobody has touched is left to the server. */
 export function requestFields(settings: Settings, stats: Stats | null) {
   const { temperature, maxTokens, seed, mode, r, k } = settings;
-  const touched = mode !== null || r !== null || k !== null;
-  const attention = touched && stats ? attentionOf(settings, stats) : null;
+  const set = Object.entries({ mode, r, k }).filter(([, value]) => value !== null);
+  // Before the server has told its ranges, what is set goes as it is.
+  const attention = stats ? attentionOf(settings, stats) : Object.fromEntries(set);
   return {
     temperature,
     ...(maxTokens === null ? {} : { max_tokens: maxTokens }),
     ...(seed === null ? {} : { seed }),
-    ...(attention === null ? {} : { sparq: attention.mode === "dense" ? { mode: "dense" } : attention }),
+    ...(set.length === 0 ? {} : { sparq: mode === "dense" ? { mode } : attention }),
   };
 }

@@ -16,7 +16,7 @@ export interface ChatOptions {
 
 /** The conversation, kept over reloads, and what changes it. One answer runs at a time. */
 export function useChat(options: ChatOptions) {
-  const [turns, setTurns] = useState<readonly Turn[]>(() => restoreTurns(load(localStorage, STORED)));
+  const [turns, setTurns] = useState<readonly Turn[]>(() => restoreTurns(load("localStorage", STORED)));
   const current = useRef(turns);
   const abort = useRef<AbortController | null>(null);
   const latest = useRef(options);
@@ -29,11 +29,11 @@ export function useChat(options: ChatOptions) {
   }, []);
   // Not for every token: once when an answer begins and once when it has ended.
   useEffect(() => {
-    save(localStorage, STORED, current.current);
+    save("localStorage", STORED, current.current);
   }, [turns.length, running]);
   useEffect(() => {
     // What is on the screen when the page goes is kept, too.
-    const keep = () => save(localStorage, STORED, current.current);
+    const keep = () => save("localStorage", STORED, current.current);
     addEventListener("pagehide", keep);
     return () => removeEventListener("pagehide", keep);
   }, []);

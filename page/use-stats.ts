@@ -6,6 +6,8 @@ import { type Interval, interval, type Sample, type Stats } from "./stats.ts";
 export const HISTORY_SECONDS = 120;
 const POLL_MS = 1000;
 const POLL_RUNNING_MS = 500;
+/** What is shorter makes spikes of single tokens, seconds. */
+const SHORTEST = 0.25;
 
 export interface Point extends Interval {
   /** When it ended, milliseconds as in performance.now(). */
@@ -19,31 +21,23 @@ export interface ServerView {
   readonly history: readonly Point[];
 }
 
-/** The server's numbers, asked for again and again while the page is seen. `refresh` asks at once. */
+/** The server's numbers, asked for again and again while the page is seen. `sample` asks at once. */
 export function useStats(
   key: string,
   running: boolean,
-): ServerView & { readonly refresh: () => Promise<Sample | null> } {
+): ServerView & { readonly sample: () => Promise<Sample | null> } {
   const [view, setView] = useState<ServerView>({ stats: null, failure: null, history: [] });
+  /** Where the next point of the history begins. */
   const last = useRef<Sample | null>(null);
 
-  const refresh = useCallback(async () => {
+  const sample = useCallback(async (): Promise<Sample | null> => {
     try {
       const stats = await getStats(key);
-      const sample = { at: performance.now(), stats };
-      const past = last.current && interval(last.current, sample);
-      last.current = sample;
-      setView(({ history }) => ({
-        stats,
-        failure: null,
-        history: past ? extend(history, { ...past, at: sample.at }) : history,
-      }));
-      return sample;
+      setView((before) => ({ ...before, stats, failure: null }));
+      return { at: performance.now(), stats };
     } catch (error) {
-      setView((before) => ({
-        ...before,
-        failure: error instanceof ApiFailure ? error : new ApiFailure(0, String(error)),
-      }));
+      const failure = error instanceof ApiFailure ? error : new ApiFailure(0, String(error));
+      setView((before) => ({ ...before, failure }));
       return null;
     }
   }, [key]);
@@ -52,18 +46,25 @@ export function useStats(
     let timer: ReturnType<typeof setTimeout> | undefined;
     let ended = false;
     const poll = async () => {
-      clearTimeout(timer);
-      if (!document.hidden) await refresh();
-      if (!ended) timer = setTimeout(poll, running ? POLL_RUNNING_MS : POLL_MS);
+      const now = document.hidden ? null : await sample();
+      if (ended) return;
+      if (now !== null) record(now);
+      timer = setTimeout(poll, running ? POLL_RUNNING_MS : POLL_MS);
+    };
+    const record = (now: Sample) => {
+      const past = last.current && interval(last.current, now);
+      if (past && past.seconds < SHORTEST) return;
+      last.current = now;
+      if (past) setView((before) => ({ ...before, history: extend(before.history, { ...past, at: now.at }) }));
     };
     poll();
     return () => {
       ended = true;
       clearTimeout(timer);
     };
-  }, [refresh, running]);
+  }, [sample, running]);
 
-  return { ...view, refresh };
+  return { ...view, sample };
 }
 
 function extend(history: readonly Point[], point: Point): Point[] {

@@ -53,6 +53,7 @@ export function usePages(): { open: (url: string, options?: BrowserContextOption
   return {
     open: async (url, options = {}) => {
       const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
+      context.setDefaultTimeout(120_000);
       const page = await context.newPage();
       opened.push(watch(page, url));
       await page.goto(url);
@@ -94,7 +95,7 @@ export async function send(page: Page, question: string): Promise<void> {
 
 /** Waits until no answer is running. */
 export async function answered(page: Page): Promise<void> {
-  await page.getByRole("button", { name: "Send", exact: true }).waitFor({ timeout: 60_000 });
+  await page.getByRole("button", { name: "Send", exact: true }).waitFor();
 }
 
 /** How far the page's content is wider than its window, in pixels. */

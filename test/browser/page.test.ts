@@ -5,6 +5,8 @@ import { FakeEngine, gate, type Script } from "../support/fake-engine.ts";
 import { serve, servingOf } from "../support/serving.ts";
 import { answered, describeInChromium, overflow, send, seriousViolations, usePages } from "./browser.ts";
 
+const lettersOf = (text: string) => text.replace(/[^\p{L}\p{N}]/gu, "");
+
 const prose = [
   "## A heading\n\nSome *words* of **text** with `code` and a [link](https://example.org/a?b=c&d).\n\n",
   "- one\n- two\n  1. deep\n\n> quoted\n\n```js\nconst answer = 42; // and a line that is longer than a phone is wide, by far\n```\n\n",
@@ -134,6 +136,17 @@ describeInChromium("the page", () => {
     await page.locator(".markdown").waitFor();
     expect(await page.evaluate("window.hit")).toBeUndefined();
     expect(await page.locator(".turns").locator(made).count()).toBe(0);
+  });
+
+  it("survives Markdown that nests without end", async () => {
+    const nested = [">".repeat(500), ">".repeat(6000), "**_".repeat(2000), "[".repeat(4000), "- ".repeat(1000)];
+    const { url } = await start(() => nested.flatMap((text) => [text, "x\n\n"]));
+    const page = await open(url);
+    await send(page, "Deeper.");
+    await answered(page);
+    expect(lettersOf((await page.locator(".markdown").textContent())!)).toBe("x".repeat(nested.length));
+    await page.getByRole("button", { name: "Clear" }).click();
+    await page.getByRole("heading", { name: "Chat with test-model" }).waitFor();
   });
 
   it("renders Markdown", async () => {

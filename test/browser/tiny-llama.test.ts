@@ -80,7 +80,7 @@ describeInChromium("the page with tiny-llama behind it", () => {
     expect(Number(promptTokens!.replace(",", ""))).toBeGreaterThan(2000);
     expect(Number(ratio)).toBeGreaterThan(0);
     expect(Number(ratio)).toBeLessThan(0.5);
-    const live = page.locator("figure", { hasText: "Cache read against dense" }).locator("output");
+    const live = page.locator("figure", { hasText: "Cache read against dense" }).locator("strong");
     await expect.poll(async () => Number.parseFloat((await live.textContent())!)).toBeLessThan(0.5);
     expect(await page.getByRole("meter", { name: "Context" }).getAttribute("aria-valuetext")).toMatch(/ of 4,096$/);
   });

@@ -30,6 +30,7 @@ describe("requestFields", () => {
       sparq: { mode: "sparq", r: 4, k: 256 },
     });
     expect(requestFields({ ...defaultSettings, mode: "dense", r: 4 }, stats).sparq).toEqual({ mode: "dense" });
+    expect(requestFields({ ...defaultSettings, r: 4 }, null).sparq).toEqual({ r: 4 });
   });
 
   it("keeps to the ranges of the model that is served now", () => {
