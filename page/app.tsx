@@ -77,7 +77,7 @@ export function App() {
       <p class="hidden" role="status">
         {statusOf(chat.turns.at(-1)?.state, failure)}
       </p>
-      {failure?.status === 401 && <KeyDialog message={failure.message} onKey={setKey} />}
+      {failure?.status === 401 && <KeyDialog refusal={key === "" ? "" : failure.message} onKey={setKey} />}
     </div>
   );
 }

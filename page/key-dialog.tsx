@@ -1,13 +1,13 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 
 export interface KeyDialogProps {
-  /** What the server said to the last key, or to none. */
-  readonly message: string;
+  /** What the server said to the last key; empty before the first. */
+  readonly refusal: string;
   readonly onKey: (key: string) => void;
 }
 
 /** Asks for the API key until the server takes one. */
-export function KeyDialog({ message, onKey }: KeyDialogProps) {
+export function KeyDialog({ refusal, onKey }: KeyDialogProps) {
   const dialog = useRef<HTMLDialogElement>(null);
   const [key, setKey] = useState("");
   useEffect(() => {
@@ -34,8 +34,13 @@ export function KeyDialog({ message, onKey }: KeyDialogProps) {
           title="Letters, digits and signs of ASCII, no spaces"
           onInput={(event) => setKey(event.currentTarget.value.trim())}
         />
+        {refusal !== "" && (
+          <p class="error" role="alert">
+            {refusal}
+          </p>
+        )}
         <p id="key-note" class="note">
-          {message} The key stays in this tab and is forgotten when it closes.
+          The key stays in this tab and is forgotten when it closes.
         </p>
         <button type="submit" class="send" disabled={key === ""}>
           Use this key

@@ -18,9 +18,9 @@ describeInChromium("the page", () => {
   afterEach(() => server?.close());
   const { open } = usePages();
 
-  const start = async (script: Script) => {
+  const start = async (script: Script, options: Readonly<Record<string, unknown>> = {}) => {
     const engine = new FakeEngine(script);
-    server = await serve(servingOf(engine, { contextLength: 4096 }));
+    server = await serve(servingOf(engine, { contextLength: 4096 }), options);
     await server.ready;
     return { engine, url: server.url };
   };
@@ -246,21 +246,13 @@ describeInChromium("the page", () => {
   });
 
   it("asks for the key that the server wants, and keeps it in this tab alone", async () => {
-    const { url } = await start(() => ["Well."]);
-    const page = await open(`${url}/openapi.json`);
-    const refusal = {
-      error: { message: "this server needs an API key", type: "", param: null, code: "invalid_api_key" },
-    };
-    await page.route("**/v1/**", (route) =>
-      route.request().headers().authorization === "Bearer the-key"
-        ? route.continue()
-        : route.fulfill({ status: 401, json: refusal }),
-    );
-    await page.goto(url);
+    const { url } = await start(() => ["Well."], { apiKey: ["the-key"] });
+    const page = await open(url);
     const dialog = page.getByRole("dialog");
     await dialog.getByLabel("API key").fill("wrong");
     await page.keyboard.press("Enter");
-    await dialog.getByText("this server needs an API key").waitFor();
+    await dialog.getByRole("alert").filter({ hasText: "the API key is not one that this server knows" }).waitFor();
+    expect(await seriousViolations(page)).toEqual([]);
     await dialog.getByLabel("API key").fill("the-key");
     await page.keyboard.press("Enter");
     await dialog.waitFor({ state: "detached" });
