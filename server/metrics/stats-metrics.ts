@@ -37,6 +37,9 @@ export function addStatsMetrics(registry: Registry, modelName: string, stats: ()
   });
   counter("vllm:prefix_cache_queries_total", "Prompt tokens looked up in the prefix cache.", (now) => now.promptTokens);
   counter("vllm:prefix_cache_hits_total", "Prompt tokens found there.", (now) => now.cachedPromptTokens);
+  counter("vllm:spec_decode_num_drafts_total", "Drafts of tokens that were run.", ({ drafts }) => drafts);
+  counter("vllm:spec_decode_num_draft_tokens_total", "Tokens in them.", ({ draftTokens }) => draftTokens);
+  counter("vllm:spec_decode_num_accepted_tokens_total", "Of these, what came true.", (now) => now.acceptedDraftTokens);
   new Gauge({
     name: "sparq:kv_blocks",
     help: "Blocks of the KV cache: in use, kept for prompts that begin alike, or free.",
