@@ -16,6 +16,14 @@ import { health, healthRoute, live, liveRoute, readyRoute } from "./routes/healt
 import { metrics, metricsRoute } from "./routes/metrics.ts";
 import { model, modelRoute, models, modelsRoute } from "./routes/models.ts";
 import { stats, statsRoute } from "./routes/stats.ts";
+import {
+  detokenize,
+  detokenizeRoute,
+  tokenize,
+  tokenizeRoute,
+  tokenizerInfo,
+  tokenizerInfoRoute,
+} from "./routes/tokens.ts";
 import type { ServerState, Serving } from "./serving.ts";
 import { version } from "./version.ts";
 
@@ -59,6 +67,9 @@ export function createApp(options: AppOptions): OpenAPIHono {
     [chatRoute, served(chat)],
     [modelsRoute, served(models)],
     [modelRoute, served(model)],
+    [tokenizeRoute, served(tokenize)],
+    [detokenizeRoute, served(detokenize)],
+    [tokenizerInfoRoute, served(tokenizerInfo)],
     [statsRoute, served(stats)],
     [healthRoute, (context) => health(context, options.state())],
     [readyRoute, (context) => health(context, options.state())],

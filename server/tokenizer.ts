@@ -1,7 +1,7 @@
 import { Tokenizer as HuggingFaceTokenizer } from "@huggingface/tokenizers";
 import type { ModelConfig, TokenizerFiles } from "../models/types.ts";
 import { ChatTemplate, ChatTemplateError } from "./chat-template.ts";
-import type { ChatMessage, ChatTemplateOptions, EncodeOptions, Tokenizer } from "./engine/types.ts";
+import type { ChatMessage, ChatTemplateOptions, EncodeOptions, Tokenizer, TokenizerInfo } from "./engine/types.ts";
 import { refuseFarTooLong } from "./prompts/length.ts";
 import { SpecialSpellings, unusedMark, wellFormed } from "./special-tokens.ts";
 import { byteSpelling } from "./token-bytes.ts";
@@ -58,6 +58,7 @@ class ModelTokenizer implements Tokenizer {
   readonly vocabSize: number;
   readonly bosTokenId: number | undefined;
   readonly eosTokenIds: readonly number[];
+  readonly info: TokenizerInfo;
   readonly #inner: LibraryTokenizer;
   /** By spelling. */
   readonly #specials: ReadonlyMap<string, number>;
@@ -68,8 +69,6 @@ class ModelTokenizer implements Tokenizer {
   readonly #spellings: SpecialSpellings;
   /** What tokenizer_config.json says about adding a BOS; undefined leaves it to tokenizer.json's post-processor. */
   readonly #addBos: boolean | undefined;
-  readonly #chatTemplate: string | undefined;
-  readonly #namedTokens: Readonly<Record<string, string>>;
   /** Characters that one token stands for at most; null where text may vanish before it is cut into tokens. */
   readonly #longestToken: number | null;
   #parsedTemplate: ChatTemplate | undefined;
@@ -84,8 +83,12 @@ class ModelTokenizer implements Tokenizer {
     const eosOfTokenizer = idOf(named.eos_token);
 
     this.#inner = inner;
-    this.#namedTokens = named;
-    this.#chatTemplate = files.chatTemplate;
+    const { tokenizer_class: tokenizerClass } = files.tokenizerConfig;
+    this.info = {
+      tokenizerClass: typeof tokenizerClass === "string" ? tokenizerClass : undefined,
+      namedTokens: named,
+      chatTemplate: files.chatTemplate,
+    };
     this.vocabSize = model.vocab.length;
     this.bosTokenId = config?.bosTokenId ?? idOf(named.bos_token);
     this.eosTokenIds = [
@@ -153,12 +156,17 @@ class ModelTokenizer implements Tokenizer {
 
   applyChatTemplate(messages: readonly ChatMessage[], options: ChatTemplateOptions): number[] {
     const template = this.#template();
-    const clean = messages.map(({ role, content }) => ({ role: wellFormed(role), content: wellFormed(content) }));
-    const mark = unusedMark([this.#chatTemplate ?? "", ...clean.flatMap(({ role, content }) => [role, content])]);
+    const { chatTemplate = "", namedTokens } = this.info;
+    const knowsDeveloper = chatTemplate.includes("developer");
+    const clean = messages.map((message) => {
+      const role = message.role === "developer" && !knowsDeveloper ? "system" : message.role;
+      return mapValues({ ...message, role }, wellFormed);
+    });
+    const mark = unusedMark([chatTemplate, ...clean.flatMap((message) => Object.values(message))]);
     const breakIn = (text: string) => this.#spellings.breakIn(text, mark);
     const rendered = template.render({
-      ...this.#namedTokens,
-      messages: clean.map(({ role, content }) => ({ role: breakIn(role), content: breakIn(content) })),
+      ...namedTokens,
+      messages: clean.map((message) => mapValues(message, breakIn)),
       add_generation_prompt: options.addGenerationPrompt,
       // Defined but none, as transformers has them.
       tools: null,
@@ -171,10 +179,11 @@ class ModelTokenizer implements Tokenizer {
   }
 
   #template(): ChatTemplate {
-    if (this.#chatTemplate === undefined) {
+    const { chatTemplate } = this.info;
+    if (chatTemplate === undefined) {
       throw new ChatTemplateError("the model has no chat template; send its prompt to /v1/completions instead");
     }
-    this.#parsedTemplate ??= new ChatTemplate(this.#chatTemplate);
+    this.#parsedTemplate ??= new ChatTemplate(chatTemplate);
     return this.#parsedTemplate;
   }
 
@@ -262,4 +271,11 @@ function contentOf(token: unknown): string | undefined {
   if (typeof token === "string") return token;
   const content = (token as { content?: unknown } | null | undefined)?.content;
   return typeof content === "string" ? content : undefined;
+}
+
+/** A record of texts with each text changed. */
+function mapValues<T extends object>(record: T, change: (text: string) => string): { [K in keyof T]: string } {
+  return Object.fromEntries(Object.entries(record).map(([key, text]) => [key, change(text)])) as {
+    [K in keyof T]: string;
+  };
 }

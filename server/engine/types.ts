@@ -136,6 +136,8 @@ export interface Tokenizer {
   readonly vocabSize: number;
   readonly bosTokenId: number | undefined;
   readonly eosTokenIds: readonly number[];
+  /** What its files say about it. */
+  readonly info: TokenizerInfo;
   /** Throws EngineError "context_overflow" if `contextLength` is given and the text is far over it. */
   encode(text: string, options?: EncodeOptions): number[];
   decode(ids: readonly number[], options?: { skipSpecialTokens?: boolean }): string;
@@ -148,6 +150,14 @@ export interface Tokenizer {
    * `encode` does.
    */
   applyChatTemplate(messages: readonly ChatMessage[], options: ChatTemplateOptions): number[];
+}
+
+export interface TokenizerInfo {
+  readonly tokenizerClass: string | undefined;
+  /** bos_token, eos_token, ... and how they are spelled. */
+  readonly namedTokens: Readonly<Record<string, string>>;
+  /** In Jinja. */
+  readonly chatTemplate: string | undefined;
 }
 
 export interface EncodeOptions {
@@ -167,6 +177,9 @@ export interface ChatTemplateOptions {
 }
 
 export interface ChatMessage {
+  /** "developer", OpenAI's new name for it, is "system" to templates that do not know it. */
   readonly role: string;
   readonly content: string;
+  /** Who speaks; few templates show it. */
+  readonly name?: string;
 }

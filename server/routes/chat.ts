@@ -1,10 +1,10 @@
 import { createRoute } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import type { AppOptions } from "../app.ts";
-import type { ChatMessage } from "../engine/types.ts";
 import { chatLogprobs } from "../logprobs.ts";
-import { checkModel, encodePrompt, generateRequests, newId, readBody } from "../requests.ts";
-import { type ChatRequest, chatChunkSchema, chatRequestSchema, chatResponseSchema } from "../schemas/chat.ts";
+import { encodeMessages } from "../messages.ts";
+import { checkModel, generateRequests, newId, readBody } from "../requests.ts";
+import { chatChunkSchema, chatRequestSchema, chatResponseSchema } from "../schemas/chat.ts";
 import type { Serving } from "../serving.ts";
 import { type AnswerFormat, answer } from "./answer.ts";
 import { withUsage } from "./completions.ts";
@@ -21,7 +21,8 @@ export const chatRoute = createRoute({
 export async function chat(context: Context, serving: Serving, options: AppOptions): Promise<Response> {
   const fields = await readBody(context, chatRequestSchema, options.bodyLimitBytes);
   checkModel(serving, fields.model);
-  const prompt = await render(fields.messages, serving, context.req.raw.signal);
+  const rendering = { addGenerationPrompt: true, limited: true };
+  const prompt = await encodeMessages(fields.messages, serving, rendering, context.req.raw.signal);
   const id = newId("chatcmpl");
   const asked = fields.max_completion_tokens ?? fields.max_tokens;
   const maxTokens = (promptTokens: number) => asked ?? Math.max(1, serving.contextLength - promptTokens);
@@ -31,23 +32,6 @@ export async function chat(context: Context, serving: Serving, options: AppOptio
   });
   const request = { fields, requests, promptTokens: prompt.length, promptParam: "messages" };
   return answer(context, serving, request, chatFormat(id, serving), options);
-}
-
-function render(
-  given: ChatRequest["messages"],
-  { prompts, contextLength }: Serving,
-  signal: AbortSignal,
-): Promise<number[]> {
-  const options = { addGenerationPrompt: true, contextLength };
-  return encodePrompt(prompts.applyChatTemplate(given.map(templateMessage), options, signal), "messages", signal);
-}
-
-/** A message as templates know it: text only, and "system" for what OpenAI renamed to "developer". */
-function templateMessage({ role, content }: ChatRequest["messages"][number]): ChatMessage {
-  return {
-    role: role === "developer" ? "system" : role,
-    content: typeof content === "string" ? content : content.map((part) => part.text).join("\n"),
-  };
 }
 
 function chatFormat(id: string, { name: model, tokenizer }: Serving): AnswerFormat {

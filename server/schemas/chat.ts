@@ -1,51 +1,13 @@
 import { z } from "@hono/zod-openapi";
-import {
-  finishReasonSchema,
-  generationFields,
-  integer,
-  neutralOnly,
-  topLogprobs,
-  UNSUPPORTED,
-  usageSchema,
-} from "./common.ts";
-import { listOf } from "./large.ts";
-
-/** More than a context has tokens to show them. */
-const MAX_MESSAGES = 16_384;
-
-const textPartSchema = z.object({
-  type: z.literal("text"),
-  text: z.string(),
-});
+import { finishReasonSchema, generationFields, integer, neutralOnly, topLogprobs, usageSchema } from "./common.ts";
+import { messagesSchema } from "./messages.ts";
 
 const isEmptyList = (list: readonly unknown[]) => list.length === 0;
-
-const messageSchema = z
-  .object({
-    role: z
-      .string()
-      .refine((role) => !["tool", "function"].includes(role), {
-        error: "is not supported yet: tool results cannot be sent",
-        params: UNSUPPORTED,
-      })
-      .refine((role) => ["system", "developer", "user", "assistant", "tool", "function"].includes(role), {
-        error: "must be one of system, developer, user, assistant",
-      })
-      .openapi({ enum: ["system", "developer", "user", "assistant"] }),
-    content: z.union([z.string(), z.array(textPartSchema)], {
-      error: "must be a string or an array of parts of type text; other parts are not supported",
-    }),
-    name: z.string().nullish(),
-    tool_calls: neutralOnly(z.array(z.unknown()), isEmptyList, "[] only"),
-  })
-  .openapi("ChatMessage");
 
 export const chatRequestSchema = z
   .object({
     ...generationFields,
-    messages: listOf(messageSchema, MAX_MESSAGES).refine((messages) => messages.length > 0, {
-      error: "must not be empty",
-    }),
+    messages: messagesSchema,
     max_completion_tokens: integer.min(0).nullish().openapi({ description: "Goes before max_tokens" }),
     logprobs: z.boolean().nullish().openapi({ description: "Whether each token's log-probability is wanted" }),
     top_logprobs: topLogprobs

@@ -35,6 +35,7 @@ const tokenizerParts: Tokenizer = {
   vocabSize: testTokenizer.vocabSize,
   bosTokenId: testTokenizer.bosTokenId,
   eosTokenIds: testTokenizer.eosTokenIds,
+  info: testTokenizer.info,
   encode: (text, options) => testTokenizer.encode(text, options),
   decode: (ids, options) => testTokenizer.decode(ids, options),
   specialToken: (text) => testTokenizer.specialToken(text),
@@ -143,6 +144,18 @@ describe("chat completions", () => {
     ["empty messages", { messages: [] }, { param: "messages" }],
     ["too many messages", { messages: new Array(16_385).fill(user) }, { code: "invalid_value", param: "messages" }],
     ["no content", { messages: [user, { role: "user" }] }, { param: "messages[1].content" }],
+    ["null of a user", { messages: [{ role: "user", content: null }] }, { param: "messages[0].content" }],
+    ["a number", { messages: [{ role: "user", content: 3 }] }, { param: "messages[0].content" }],
+    [
+      "a part that is no object",
+      { messages: [{ role: "user", content: ["a"] }] },
+      { code: "invalid_value", param: "messages[0].content[0]" },
+    ],
+    [
+      "a part without its text",
+      { messages: [{ role: "user", content: [{ type: "text" }] }] },
+      { param: "messages[0].content[0].text" },
+    ],
     ["a wrong role", { messages: [{ role: "robot", content: "" }] }, { param: "messages[0].role" }],
     ["a tool's result", { messages: [{ role: "tool", content: "" }] }, { code: "unsupported_parameter" }],
     ["tools", { messages: [user], tools: [{ type: "function" }] }, { code: "unsupported_parameter", param: "tools" }],
@@ -160,8 +173,8 @@ describe("chat completions", () => {
       { type: "image_url", image_url: { url: "data:" } },
     ];
     const answer = post("/v1/chat/completions", { messages: [{ role: "user", content }] });
-    await expectFault(answer, { status: 400, param: "messages[0].content" });
-    expect((await answer).body.error.message).toMatch(/text/);
+    await expectFault(answer, { status: 400, code: "unsupported_parameter", param: "messages[0].content[1].type" });
+    expect((await answer).body.error.message).toMatch(/"image_url": models here read text only/);
   });
 
   it("gets the template's own message", async () => {

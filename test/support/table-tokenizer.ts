@@ -4,6 +4,7 @@ import type { Tokenizer } from "../../server/engine/types.ts";
 export class TableTokenizer implements Tokenizer {
   readonly vocabSize: number;
   readonly bosTokenId = undefined;
+  readonly info = { tokenizerClass: undefined, namedTokens: {}, chatTemplate: undefined };
   readonly eosTokenIds: readonly number[];
   private readonly table: readonly Uint8Array[];
   private readonly special: ReadonlySet<number>;
