@@ -38,6 +38,13 @@ const modelOptionsSchema = z.object({
   maxContext: integer(2, 2 ** 31 - 1).optional(),
   /** Sequences that run at the same time. */
   maxRunning: integer(1, 4096).default(32),
+  /** Requests that wait at the same time. */
+  maxWaiting: integer(1, 2 ** 31 - 1).default(1024),
+  /** Seconds that a request may wait, and that it may take in all; 0: no limit. */
+  queueTimeout: integer(0, 86400).default(0),
+  requestTimeout: integer(0, 86400).default(0),
+  /** Seconds after which a step that runs is reported, and the server not healthy; 0: never. */
+  stuckStepSeconds: integer(0, 86400).default(60),
   /** Tokens of a step. */
   maxNumBatchedTokens: integer(1, 65536).default(defaultSchedulerSettings.maxRows),
   /** How many times as long rows of prompts may make a step while sequences decode; 0: no limit. */

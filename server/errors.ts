@@ -17,8 +17,11 @@ const catalogue = {
   queue_full: { status: 429, type: "rate_limit_exceeded" },
   client_closed: { status: 499, type: "invalid_request_error" },
   internal_error: { status: 500, type: "server_error" },
+  queue_timeout: { status: 503, type: "service_unavailable" },
+  stuck: { status: 503, type: "service_unavailable" },
   loading: { status: 503, type: "service_unavailable" },
   draining: { status: 503, type: "service_unavailable" },
+  request_timeout: { status: 504, type: "timeout" },
 } as const satisfies Record<string, { status: number; type: string }>;
 
 export type ApiErrorCode = keyof typeof catalogue;
@@ -90,7 +93,17 @@ export const apiErrors = {
       headers: { connection: "close" },
     }),
   clientClosed: () => new ApiError("client_closed", "the client closed the connection"),
-  queueFull: (message: string) => new ApiError("queue_full", message, { headers: { "retry-after": "1" } }),
+  queueFull: (message: string, retryAfterSeconds = 1) =>
+    new ApiError("queue_full", message, { headers: { "retry-after": String(retryAfterSeconds) } }),
+  queueTimeout: (message: string, retryAfterSeconds = 1) =>
+    new ApiError("queue_timeout", message, { headers: { "retry-after": String(retryAfterSeconds) } }),
+  // OpenAI's clients try a 504 again by themselves: what took too long once will again.
+  requestTimeout: (message: string) =>
+    new ApiError("request_timeout", message, { headers: { "x-should-retry": "false" } }),
+  stuck: (description: string, seconds: number) =>
+    new ApiError("stuck", `a step has taken ${Math.round(seconds)} s and still runs: ${description}`, {
+      headers: { "retry-after": "10" },
+    }),
   loading: () => new ApiError("loading", "the model is still loading", { headers: { "retry-after": "1" } }),
   draining: () =>
     new ApiError("draining", "the server is shutting down", { headers: { "retry-after": "5", connection: "close" } }),
@@ -102,6 +115,8 @@ const engineErrorCodes: Record<EngineErrorCode, ApiErrorCode> = {
   context_overflow: "context_length_exceeded",
   cache_too_small: "cache_too_small",
   queue_full: "queue_full",
+  queue_timeout: "queue_timeout",
+  request_timeout: "request_timeout",
   duplicate_id: "internal_error",
   step_failed: "internal_error",
   closed: "draining",
@@ -121,7 +136,9 @@ export function toApiError(error: unknown, promptParam: string | null = null): A
   if (error instanceof EngineError) {
     const code = engineErrorCodes[error.code];
     if (code === "draining") return apiErrors.draining();
-    if (code === "queue_full") return apiErrors.queueFull(error.message);
+    if (code === "queue_full") return apiErrors.queueFull(error.message, error.retryAfterSeconds);
+    if (code === "queue_timeout") return apiErrors.queueTimeout(error.message, error.retryAfterSeconds);
+    if (code === "request_timeout") return apiErrors.requestTimeout(error.message);
     if (catalogue[code].status < 500) return new ApiError(code, error.message, { param: promptParam, cause: error });
   }
   return new ApiError("internal_error", "the server failed to answer this request", { cause: error });

@@ -7,7 +7,7 @@ import { loadModel } from "../models/load.ts";
 import type { ModelConfig } from "../models/types.ts";
 import { AttentionOverrideError, overrideAttention } from "./attention-settings.ts";
 import { type ModelOptions, OptionError } from "./config.ts";
-import { createEngine } from "./engine/engine.ts";
+import { createEngine, type EngineLimits } from "./engine/engine.ts";
 import type { EngineObserver } from "./engine/observer.ts";
 import { defaultSchedulerSettings, type SchedulerSettings } from "./engine/scheduler.ts";
 import { threadedEncoder } from "./prompts/encoder.ts";
@@ -51,7 +51,8 @@ export async function loadServing(
     tokenizer,
     cache: { blocks, blockSize: BLOCK_SIZE },
     maxPositions: contextLength,
-    observers,
+    observers: [...observers, stuckStepLog(log)],
+    limits: limitsOf(options),
     scheduler: schedulerOf(options),
   });
   log.info(
@@ -79,6 +80,23 @@ export async function loadServing(
     contextLength,
     headDim: config.headDim,
     attention,
+  };
+}
+
+function limitsOf({ maxWaiting, queueTimeout, requestTimeout, stuckStepSeconds }: ModelOptions): EngineLimits {
+  const orNone = (seconds: number) => (seconds === 0 ? Number.POSITIVE_INFINITY : seconds);
+  return {
+    maxWaiting,
+    queueSeconds: orNone(queueTimeout),
+    requestSeconds: orNone(requestTimeout),
+    stuckSeconds: orNone(stuckStepSeconds),
+  };
+}
+
+function stuckStepLog(log: Logger): EngineObserver {
+  return {
+    stepStuck: ({ description, seconds }) => log.error({ step: description, seconds }, "a step is stuck"),
+    stepRecovered: ({ description, seconds }) => log.warn({ step: description, seconds }, "the stuck step has ended"),
   };
 }
 

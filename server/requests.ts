@@ -134,7 +134,14 @@ export function generateRequests(
     const sampling = { ...common, maxTokens: most, minTokens: minTokensOf(fields, most) };
     return Array.from({ length: choices }, (_, i) => {
       const seeded = sampling.seed === undefined ? sampling : { ...sampling, seed: sampling.seed + i };
-      const request = { id: `${id}-${promptIndex * choices + i}`, promptIds, sampling: seeded, attention, ...queueing };
+      const request = {
+        id: `${id}-${promptIndex * choices + i}`,
+        batch: id,
+        promptIds,
+        sampling: seeded,
+        attention,
+        ...queueing,
+      };
       return promptLogprobs === undefined ? request : { ...request, promptLogprobs };
     });
   });

@@ -40,6 +40,14 @@ function createProgram(io: CliIo, exit: (code: number) => void): Command {
   addModelOptions(serve);
   addOption(serve, "--attention <mode>", "dense or sparq, for requests that do not say (default: sparq)");
   addOption(serve, "--max-running <n>", "sequences that run at the same time (default: 32)");
+  addOption(serve, "--max-waiting <n>", "requests that may wait; more get a 429 (default: 1024)");
+  addOption(serve, "--queue-timeout <s>", "seconds that a request may wait, 0 for no limit (default: 0)");
+  addOption(serve, "--request-timeout <s>", "seconds that a request may take in all, 0 for no limit (default: 0)");
+  addOption(
+    serve,
+    "--stuck-step-seconds <s>",
+    "a step that takes longer is logged, and /health is 503 while it runs; 0: never (default: 60)",
+  );
   addOption(serve, "--max-num-batched-tokens <n>", "tokens of a step at most (default: 512)");
   addOption(
     serve,

@@ -5,8 +5,10 @@ import { checkInvariants } from "../../kvcache/invariants.ts";
 import type { ModelConfig } from "../../models/types.ts";
 import { EngineError, engineErrors } from "./errors.ts";
 import { Generation, type Progress, type TokenMeaning } from "./generation.ts";
-import { combineObservers, type EndReason, type EngineObserver, type ObservedStep, RequestReport } from "./observer.ts";
+import { combineObservers, type EndReason, type EngineObserver, RequestReport } from "./observer.ts";
+import { QueueGate } from "./queue-gate.ts";
 import { type SampledTokens, Scheduler, type SchedulerSettings } from "./scheduler.ts";
+import { addTraffic, describeStep, observedStep, type TimedOutput } from "./step-report.ts";
 import type {
   Engine,
   EngineStats,
@@ -16,6 +18,7 @@ import type {
   TokenEvent,
   Tokenizer,
 } from "./types.ts";
+import { Watchdog } from "./watchdog.ts";
 
 /** Logits of prompt rows that a step has at most: 32 MB. */
 const MOST_LOGITS = 2 ** 23;
@@ -35,6 +38,17 @@ export interface RunnerOutput {
   readonly attentionSeconds?: number;
 }
 
+/** What a request may ask of the engine's patience; all default to no limit. */
+export interface EngineLimits {
+  /** Requests that wait at most. */
+  readonly maxWaiting?: number;
+  /** Seconds that a request may wait, and that it may take in all. */
+  readonly queueSeconds?: number;
+  readonly requestSeconds?: number;
+  /** Seconds after which a step that runs is reported. */
+  readonly stuckSeconds?: number;
+}
+
 export interface EngineOptions {
   readonly runner: StepRunner;
   readonly config: Pick<ModelConfig, "vocabSize" | "maxPositions" | "eosTokenIds">;
@@ -42,6 +56,7 @@ export interface EngineOptions {
   /** The size of the runner's store. */
   readonly cache: CacheOptions;
   readonly scheduler?: Partial<SchedulerSettings>;
+  readonly limits?: EngineLimits;
   /** Longest sequence, prompt and generated, if less than the model's. */
   readonly maxPositions?: number;
   /** Check the cache's bookkeeping after every step and fail loudly; for tests and for debugging. */
@@ -63,6 +78,8 @@ class StepEngine implements Engine {
   private readonly meaning: TokenMeaning;
   private readonly observer: EngineObserver;
   private readonly now: () => number;
+  private readonly gate: QueueGate;
+  private readonly watchdog: Watchdog;
   private cache!: CacheManager;
   private scheduler!: Scheduler;
   private readonly live = new Map<string, Generation>();
@@ -79,6 +96,9 @@ class StepEngine implements Engine {
     this.limit = Math.min(config.maxPositions, options.maxPositions ?? config.maxPositions);
     this.observer = combineObservers(options.observers ?? []);
     this.now = options.now ?? (() => performance.now() / 1000);
+    const { maxWaiting = Number.POSITIVE_INFINITY, stuckSeconds = Number.POSITIVE_INFINITY } = options.limits ?? {};
+    this.gate = new QueueGate(maxWaiting, this.now);
+    this.watchdog = new Watchdog(stuckSeconds, this.now, (step) => this.observer.stepStuck?.(step));
     // A tokenizer may know more tokens than the model.
     const eosTokenIds = [...config.eosTokenIds, ...tokenizer.eosTokenIds].filter((id) => id < config.vocabSize);
     this.meaning = { tokenizer, eosTokenIds: new Set(eosTokenIds) };
@@ -101,7 +121,15 @@ class StepEngine implements Engine {
 
   stats(): EngineStats {
     const { steps, generatedTokens, traffic } = this;
-    return { ...this.scheduler.stats, blocks: this.cache.counts, steps, generatedTokens, traffic };
+    const { stuck } = this.watchdog;
+    return {
+      ...this.scheduler.stats,
+      blocks: this.cache.counts,
+      steps,
+      generatedTokens,
+      traffic,
+      ...(stuck === null ? {} : { stuckStep: stuck }),
+    };
   }
 
   close(): Promise<void> {
@@ -144,6 +172,7 @@ class StepEngine implements Engine {
       const generation = this.live.get(requestId)!;
       generation.cachedPromptTokens = this.scheduler.get(requestId)!.cachedTokens;
       generation.report.started();
+      this.gate.started(generation.batch);
       return generation;
     });
   }
@@ -154,10 +183,10 @@ class StepEngine implements Engine {
       const sequences = plan.sequences.map((sequence, i) => {
         return sequence.logits === "none" ? sequence : { ...sequence, sampling: batch[i]!.sampling(sequence) };
       });
-      const [step] = await Promise.all([this.runTimed(sequences), eventLoopTurn()]);
+      const [step] = await Promise.all([this.runTimed(plan, sequences), eventLoopTurn()]);
       this.steps += 1;
-      this.traffic = add(this.traffic, step.output.traffic);
-      this.observer.step?.(describeStep(plan, step));
+      this.traffic = addTraffic(this.traffic, step.output.traffic);
+      this.observer.step?.(observedStep(plan, step));
       return step;
     } catch (error) {
       for (const generation of batch) this.drop(generation, engineErrors.stepFailed(error));
@@ -165,10 +194,16 @@ class StepEngine implements Engine {
     }
   }
 
-  private async runTimed(sequences: readonly StepSequence[]): Promise<TimedOutput> {
+  private async runTimed(plan: StepPlan, sequences: readonly StepSequence[]): Promise<TimedOutput> {
     const started = this.now();
-    const output = await this.options.runner.step(sequences);
-    return { output, seconds: this.now() - started };
+    this.watchdog.begin(() => describeStep(plan));
+    try {
+      const output = await this.options.runner.step(sequences);
+      return { output, seconds: this.now() - started };
+    } finally {
+      const stuck = this.watchdog.end();
+      if (stuck !== null) this.observer.stepRecovered?.(stuck);
+    }
   }
 
   /** The next tokens of each sequence that got any. */
@@ -199,7 +234,7 @@ class StepEngine implements Engine {
         generation.events.push(event);
       }
       if (end === null) continue;
-      this.live.delete(generation.id);
+      this.forget(generation);
       generation.end(end);
     }
   }
@@ -226,6 +261,7 @@ class StepEngine implements Engine {
     checkTokens("stop token", sampling.stopTokenIds ?? [], vocabSize);
     checkTokens("biased token", sampling.logitBias?.keys() ?? [], vocabSize);
     if (this.live.has(id)) throw engineErrors.duplicateId(id);
+    this.gate.check(request.batch ?? id);
 
     const maxNewTokens = Math.min(sampling.maxTokens, this.limit - promptIds.length);
     const generation = new Generation(request, maxNewTokens, this.meaning, this.reportOf(request, maxNewTokens));
@@ -239,6 +275,8 @@ class StepEngine implements Engine {
       return generation;
     }
     this.live.set(id, generation);
+    this.gate.enter(generation.batch);
+    this.setDeadlines(generation);
     this.loop ??= this.run();
     return generation;
   }
@@ -248,10 +286,35 @@ class StepEngine implements Engine {
     return new RequestReport(this.observer, observed, this.now);
   }
 
+  private setDeadlines(generation: Generation): void {
+    const { queueSeconds = Number.POSITIVE_INFINITY, requestSeconds = Number.POSITIVE_INFINITY } =
+      this.options.limits ?? {};
+    const after = (seconds: number, error: () => EngineError | null) => {
+      if (seconds === Number.POSITIVE_INFINITY) return;
+      const giveUp = () => {
+        const reason = error();
+        if (reason !== null) this.drop(generation, reason, "timeout");
+      };
+      generation.deadlines.push(setTimeout(giveUp, seconds * 1000));
+    };
+    after(queueSeconds, () => {
+      const begun = generation.report.hasStarted;
+      return begun ? null : engineErrors.queueTimeout(queueSeconds, this.gate.retryAfterSeconds());
+    });
+    after(requestSeconds, () => engineErrors.requestTimeout(requestSeconds, generation.completionTokens));
+  }
+
+  /** It is no longer live. */
+  private forget(generation: Generation): void {
+    this.live.delete(generation.id);
+    this.gate.left(generation.batch);
+    for (const deadline of generation.deadlines) clearTimeout(deadline);
+  }
+
   /** Ends a request before its time and frees its blocks; nothing if it has ended. */
   private drop(generation: Generation, error: unknown, reason: EndReason = "error"): void {
     if (!this.isLive(generation)) return;
-    this.live.delete(generation.id);
+    this.forget(generation);
     this.scheduler.abort(generation.id);
     generation.fail(error, reason);
   }
@@ -285,35 +348,4 @@ function checkTokens(what: string, tokens: Iterable<number>, vocabSize: number):
 
 interface Outcome extends SampledTokens, Progress {
   readonly generation: Generation;
-}
-
-interface TimedOutput {
-  readonly output: RunnerOutput;
-  /** Wall time of the step. */
-  readonly seconds: number;
-}
-
-function describeStep({ sequences }: StepPlan, { output, seconds }: TimedOutput): ObservedStep {
-  const rows = sequences.reduce((sum, { tokenIds }) => sum + tokenIds.length, 0);
-  const { traffic, attentionSeconds } = output;
-  const decodeRows = sequences.reduce((sum, { tokenIds, draft = [], contextLength, denseUntil }) => {
-    return tokenIds.length === 1 + draft.length && contextLength >= denseUntil ? sum + tokenIds.length : sum;
-  }, 0);
-  return {
-    seconds,
-    sequences: sequences.length,
-    promptRows: rows - decodeRows,
-    decodeRows,
-    traffic,
-    ...(attentionSeconds === undefined ? {} : { attentionSeconds }),
-  };
-}
-
-function add(a: Traffic, b: Traffic): Traffic {
-  return {
-    scoreBytes: a.scoreBytes + b.scoreBytes,
-    gatherBytes: a.gatherBytes + b.gatherBytes,
-    denseBytes: a.denseBytes + b.denseBytes,
-    denseEquivalentBytes: a.denseEquivalentBytes + b.denseEquivalentBytes,
-  };
 }

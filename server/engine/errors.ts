@@ -5,6 +5,8 @@ export type EngineErrorCode =
   | "context_overflow"
   | "cache_too_small"
   | "queue_full"
+  | "queue_timeout"
+  | "request_timeout"
   | "duplicate_id"
   | "step_failed"
   | "closed";
@@ -13,10 +15,17 @@ export type EngineErrorCode =
 export class EngineError extends Error {
   override readonly name = "EngineError";
   readonly code: EngineErrorCode;
+  /** When it is worth trying again, in whole seconds, where that can be said. */
+  readonly retryAfterSeconds: number | undefined;
 
-  constructor(code: EngineErrorCode, message: string, options?: ErrorOptions) {
+  constructor(
+    code: EngineErrorCode,
+    message: string,
+    { retryAfterSeconds, ...options }: ErrorOptions & { readonly retryAfterSeconds?: number } = {},
+  ) {
     super(message, options);
     this.code = code;
+    this.retryAfterSeconds = retryAfterSeconds;
   }
 }
 
@@ -42,8 +51,19 @@ export const engineErrors = {
   farOverContext: (tokens: number, limit: number) =>
     new EngineError("context_overflow", `the prompt has more than ${tokens} tokens; the context is ${limit} tokens`),
 
-  queueFull: (waiting: number, limit: number) =>
-    new EngineError("queue_full", `${waiting} requests wait already; ${limit} may`),
+  queueFull: (waiting: number, limit: number, retryAfterSeconds = 1) =>
+    new EngineError("queue_full", `${waiting} requests wait already; ${limit} may`, { retryAfterSeconds }),
+
+  queueTimeout: (seconds: number, retryAfterSeconds: number) =>
+    new EngineError("queue_timeout", `the request waited for ${seconds} s and had not begun to run`, {
+      retryAfterSeconds,
+    }),
+
+  requestTimeout: (seconds: number, tokens: number) =>
+    new EngineError(
+      "request_timeout",
+      `the request took longer than the ${seconds} s allowed; ${tokens} tokens were made`,
+    ),
 
   cacheTooSmall: (needed: number, total: number, positions: number, blockSize: number) =>
     new EngineError(

@@ -45,6 +45,8 @@ export class Generation {
   completionTokens = 0;
   cachedPromptTokens = 0;
   preemptions = 0;
+  /** When it is given up: while it waits, and in any case. */
+  readonly deadlines: NodeJS.Timeout[] = [];
   private readonly random: RandomStream;
   private readonly rows: RowSettings;
   private readonly detokenizer: Detokenizer;
@@ -136,6 +138,11 @@ export class Generation {
     this.completionTokens += 1;
     const event = { tokenId, ...this.textOf(tokenId) };
     return this.request.sampling.logprobs === undefined ? event : { ...event, logprobs: { logprob, top } };
+  }
+
+  /** The request whose sequences the queue takes together. */
+  get batch(): string {
+    return this.request.batch ?? this.id;
   }
 
   /** No more tokens: the consumer gets what is there, then the summary. Mutates; once. */

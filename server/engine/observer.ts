@@ -1,6 +1,7 @@
 import type { Traffic } from "../../attention/types.ts";
 import type { EngineErrorCode } from "./errors.ts";
 import type { FinishReason } from "./types.ts";
+import type { StuckStep } from "./watchdog.ts";
 
 /** A request as observers see it: the same object in every call about it. */
 export interface ObservedRequest {
@@ -64,6 +65,10 @@ export interface EngineObserver {
   preempted?(request: ObservedRequest): void;
   finished?(request: ObservedRequest, outcome: RequestOutcome): void;
   step?(step: ObservedStep): void;
+  /** A step has taken too long and still runs. */
+  stepStuck?(step: StuckStep): void;
+  /** It has ended after all. */
+  stepRecovered?(step: StuckStep): void;
 }
 
 /** Calls one observer after the other. */
@@ -80,6 +85,8 @@ export function combineObservers(observers: readonly EngineObserver[]): EngineOb
     preempted: (request) => each((o) => o.preempted?.(request)),
     finished: (request, outcome) => each((o) => o.finished?.(request, outcome)),
     step: (step) => each((o) => o.step?.(step)),
+    stepStuck: (step) => each((o) => o.stepStuck?.(step)),
+    stepRecovered: (step) => each((o) => o.stepRecovered?.(step)),
   };
 }
 
@@ -107,6 +114,10 @@ export class RequestReport {
     this.request = request;
     this.now = now;
     this.queuedAt = now();
+  }
+
+  get hasStarted(): boolean {
+    return this.startedAt !== null;
   }
 
   queued(): void {

@@ -1,4 +1,5 @@
 import type { AttentionSettings, StepSequence, TokenLogprob, Traffic } from "../../attention/types.ts";
+import type { StuckStep } from "./watchdog.ts";
 
 /** How a sequence's next tokens are chosen. Defaults and ranges are the HTTP layer's business. */
 export interface SamplingParams {
@@ -41,6 +42,8 @@ export interface GenerateRequest {
   readonly promptIds: readonly number[];
   readonly sampling: SamplingParams;
   readonly attention: AttentionSettings;
+  /** Sequences that came together in one request: the queue takes all of them or none. Default: it came alone. */
+  readonly batch?: string;
   /** Lower runs sooner and takes slots and blocks from higher ones; default 0. */
   readonly priority?: number;
   /** Whom the request counts against: an API key, a user. Tenants of one priority take turns. */
@@ -99,6 +102,8 @@ export interface EngineStats {
   readonly promptTokens: number;
   readonly cachedPromptTokens: number;
   readonly generatedTokens: number;
+  /** There while a step takes longer than it should. */
+  readonly stuckStep?: StuckStep;
   /** Drafts that were run, their tokens, and how many of these came true: each of them saved a step of its sequence. */
   readonly drafts: number;
   readonly draftTokens: number;
@@ -110,7 +115,8 @@ export interface Engine {
   /**
    * Queues a request and yields its tokens. Leaving the loop, or aborting the signal, frees its blocks within a step.
    * Throws EngineError "context_overflow" (prompt + 1 over the context), "token_out_of_range", "cache_too_small",
-   * "empty_prompt" before anything runs, "closed" after close(); a failed step rejects the requests that were in it.
+   * "empty_prompt", "queue_full" before anything runs, "closed" after close(), "queue_timeout" and "request_timeout" when
+   * time is up; a failed step rejects the requests that were in it.
    */
   generate(request: GenerateRequest, signal?: AbortSignal): AsyncGenerator<TokenEvent, GenerationSummary, void>;
   stats(): EngineStats;

@@ -8,7 +8,7 @@ const content = { "application/json": { schema: healthSchema } };
 
 const responses = {
   200: { description: "Ready", content },
-  503: { description: "Loading, or shutting down; see Retry-After", content },
+  503: { description: "Loading, shutting down, or stuck in a step; see Retry-After", content },
 };
 
 export const healthRoute = createRoute({
@@ -38,7 +38,11 @@ export function health(context: Context, state: ServerState): Response {
     return context.json({ status: state.phase, reason: message }, 503, headers);
   }
   const { name, engine } = state.serving;
-  const { running, waiting, blocks } = engine.stats();
+  const { running, waiting, blocks, stuckStep } = engine.stats();
+  if (stuckStep !== undefined) {
+    const { headers, message } = apiErrors.stuck(stuckStep.description, stuckStep.seconds);
+    return context.json({ status: "stuck", reason: message, model: name, running, waiting }, 503, headers);
+  }
   return context.json({ status: "ok", model: name, running, waiting, kv_cache_usage: blocks.owned / blocks.total });
 }
 

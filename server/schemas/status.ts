@@ -16,7 +16,7 @@ export const modelListSchema = z.object({ object: z.literal("list"), data: z.arr
 
 export const healthSchema = z
   .object({
-    status: z.enum(["ok", "loading", "draining"]),
+    status: z.enum(["ok", "loading", "draining", "stuck"]),
     reason: z.string().optional().openapi({ description: "Why no requests are taken" }),
     model: z.string().optional(),
     running: integer.optional(),
