@@ -22,7 +22,8 @@ export async function main(argv: readonly string[], io: CliIo = processIo()): Pr
   }
 }
 
-function createProgram(io: CliIo, exit: (code: number) => void): Command {
+/** The commands and their options. `exit` gets the exit code of the one that ran. */
+export function createProgram(io: CliIo, exit: (code: number) => void): Command {
   const program = new Command("sparq")
     .description("An OpenAI-compatible LLM inference server for CPUs whose attention is SparQ")
     .version(version, "-V, --version", "print the version")
