@@ -35,8 +35,23 @@ struct Plan {
   std::vector<SparqTask> scans;       // of rows that are cut
   std::vector<SparqTask> finishes;    // the rest of those
   std::vector<CombineTask> combines;
+  // What of a cut row is left to do; who does the last of it goes on with the finish or combine that it belongs to.
+  std::vector<int32_t> denseOwners, scanOwners;      // of the tasks; -1: a dense task that is whole
+  std::vector<int32_t> combinesWaitFor, finishesWaitFor;
   std::vector<float> partials, scores;
+
+  void clear() {
+    dense.clear();
+    sparq.clear();
+    scans.clear();
+    finishes.clear();
+    combines.clear();
+    for (std::vector<int32_t>* numbers : {&denseOwners, &scanOwners, &combinesWaitFor, &finishesWaitFor}) numbers->clear();
+  }
 };
+
+// One part less to wait for; true for the last. What the other parts wrote can be read then.
+bool isLast(int32_t& waitFor) { return __atomic_sub_fetch(&waitFor, 1, __ATOMIC_ACQ_REL) == 0; }
 
 int visibleAt(const LayerCall& call, int position) { return position + 1 - firstVisible(position, call.params.window); }
 
@@ -70,23 +85,28 @@ void cutDense(const LayerCall& call, Plan& plan) {
     const int begin = spanOf(call, firstVisible(first, call.params.window)), end = spanOf(call, last) + 1;
     if (end - begin == 1) {
       plan.dense.push_back(task);
+      plan.denseOwners.push_back(-1);
       continue;
     }
+    plan.combinesWaitFor.push_back(end - begin);
     plan.combines.push_back({task.sequence, task.kvHead, task.rowBegin, task.rowEnd, begin, end, task.decode, nullptr});
     floats += size_t(end - begin) * (task.rowEnd - task.rowBegin) * group * stride;
   }
   if (plan.partials.size() < floats) plan.partials.resize(floats);
   float* partial = plan.partials.data();
-  for (CombineTask& combine : plan.combines) {
+  for (size_t i = 0; i < plan.combines.size(); i++) {
+    CombineTask& combine = plan.combines[i];
     combine.partial = partial;
     for (int span = combine.spanBegin; span < combine.spanEnd; span++) {
       plan.dense.push_back({combine.sequence, combine.kvHead, combine.rowBegin, combine.rowEnd, span, combine.decode, partial});
+      plan.denseOwners.push_back(static_cast<int32_t>(i));
       partial += size_t(combine.rowEnd - combine.rowBegin) * group * stride;
     }
   }
 }
 
-void cutSparq(const LayerCall& call, Plan& plan) {
+// Rows that the threads can share out evenly stay whole: a thread then reads the scores that it wrote itself. Whole ones begin.
+void cutSparq(const LayerCall& call, int threads, Plan& plan) {
   const int group = call.params.heads / call.params.kvHeads, size = call.store.shape().blockSize;
   size_t floats = 0;
   const auto rangeOf = [&](const SparqTask& task) {
@@ -95,7 +115,12 @@ void cutSparq(const LayerCall& call, Plan& plan) {
   };
   std::vector<SparqTask> whole;
   whole.swap(plan.sparq);
+  const size_t even = whole.size() / threads * threads;
   for (const SparqTask& task : whole) {
+    if (plan.sparq.size() < even) {
+      plan.sparq.push_back(task);
+      continue;
+    }
     const auto [first, position] = rangeOf(task);
     const int spans = scanSpans(first, position, size);
     if (spans == 1) {
@@ -103,14 +128,17 @@ void cutSparq(const LayerCall& call, Plan& plan) {
       continue;
     }
     plan.finishes.push_back({task.sequence, task.kvHead, task.row, nullptr, 0, spans});
+    plan.finishesWaitFor.push_back(spans);
     floats += (sparqScoreFloats(first, position, size, group) + 15) / 16 * 16;
   }
   if (plan.scores.size() < floats) plan.scores.resize(floats);
   float* scores = plan.scores.data();
-  for (SparqTask& finish : plan.finishes) {
+  for (size_t i = 0; i < plan.finishes.size(); i++) {
+    SparqTask& finish = plan.finishes[i];
     finish.scores = scores;
     for (int span = 0; span < finish.spanEnd; span++) {
       plan.scans.push_back({finish.sequence, finish.kvHead, finish.row, scores, span, span + 1});
+      plan.scanOwners.push_back(static_cast<int32_t>(i));
     }
     const auto [first, position] = rangeOf(finish);
     scores += (sparqScoreFloats(first, position, size, group) + 15) / 16 * 16;
@@ -120,11 +148,7 @@ void cutSparq(const LayerCall& call, Plan& plan) {
 void planTasks(const LayerCall& call, int threads, Plan& plan) {
   const int kvHeads = call.params.kvHeads, group = call.params.heads / kvHeads;
   const int tileRows = group >= kTileQueries ? 1 : kTileQueries / group;
-  plan.dense.clear();
-  plan.sparq.clear();
-  plan.scans.clear();
-  plan.finishes.clear();
-  plan.combines.clear();
+  plan.clear();
   for (int s = 0; s < call.step.sequenceCount; s++) {
     const Sequence& sequence = call.step.sequences[s];
     const int dense = denseRows(call, sequence);
@@ -141,7 +165,7 @@ void planTasks(const LayerCall& call, int threads, Plan& plan) {
   // Too few tasks for the threads: cut long rows at their spans.
   if (threads == 1 || plan.dense.size() + plan.sparq.size() >= size_t(4) * threads) return;
   cutDense(call, plan);
-  cutSparq(call, plan);
+  cutSparq(call, threads, plan);
 }
 
 template <typename Body>
@@ -214,15 +238,21 @@ void attendAppended(Path path, const KvStore& store, const LayerParams& params, 
   const LayerCall call{store, params, step, q, q, q, out};
   planTasks(call, pool.threads, tasks);
   const size_t dense = tasks.dense.size(), scans = tasks.scans.size();
-  run(pool, dense + scans + tasks.sparq.size(), [&](size_t i) {
-    if (i < dense) kernels.dense(call, tasks.dense[i]);
-    else if (i < dense + scans) kernels.sparqScan(call, tasks.scans[i - dense]);
-    else kernels.sparqFinish(call, tasks.sparq[i - dense - scans]);
-  });
-  const size_t combines = tasks.combines.size();
-  run(pool, combines + tasks.finishes.size(), [&](size_t i) {
-    if (i < combines) kernels.combine(call, tasks.combines[i]);
-    else kernels.sparqFinish(call, tasks.finishes[i - combines]);
+  const size_t whole = tasks.sparq.size();
+  run(pool, whole + dense + scans, [&](size_t i) {
+    if (i < whole) {
+      kernels.sparqFinish(call, tasks.sparq[i]);
+    } else if (i < whole + dense) {
+      i -= whole;
+      kernels.dense(call, tasks.dense[i]);
+      const int32_t owner = tasks.denseOwners.empty() ? -1 : tasks.denseOwners[i];
+      if (owner >= 0 && isLast(tasks.combinesWaitFor[owner])) kernels.combine(call, tasks.combines[owner]);
+    } else {
+      i -= whole + dense;
+      kernels.sparqScan(call, tasks.scans[i]);
+      const int32_t owner = tasks.scanOwners[i];
+      if (isLast(tasks.finishesWaitFor[owner])) kernels.sparqFinish(call, tasks.finishes[owner]);
+    }
   });
   if (traffic) addTraffic(call, *traffic);
 }

@@ -102,10 +102,7 @@ std::vector<int32_t> shuffledBlocks(int count) {
   return blocks;
 }
 
-void poison(KvStore& store) {
-  const size_t floats = store.bytes() / sizeof(float);
-  std::fill_n(reinterpret_cast<float*>(store.memory()), floats, std::numeric_limits<float>::quiet_NaN());
-}
+void poison(KvStore& store) { store.fill(std::numeric_limits<float>::quiet_NaN()); }
 
 Model randomModel() {
   const int d = oneOf({16, 20, 32, 64, 72, 80, 96, 128}), kvHeads = uniform(1, 3), group = oneOf({1, 2, 3, 4, 8, 9});

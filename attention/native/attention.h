@@ -60,8 +60,9 @@ struct Page {
   float* valueScales; // [blockSize], dtypes with a scale only
 };
 
-// The paged KV cache. Memory is reserved at once and touched only as blocks are used; the pages before and after it may
-// not be accessed at all.
+// The paged KV cache, in three parts: tokens, laid out [layer][block][KV head], and keys by component and their ranges, laid out
+// [layer][KV head][block]: what one head scans lies close together and needs few address translations. Memory is reserved at
+// once and touched only as blocks are used; what lies before and after each part may not be accessed at all.
 class KvStore {
  public:
   explicit KvStore(const StoreShape& shape);  // throws std::invalid_argument, std::bad_alloc
@@ -70,24 +71,32 @@ class KvStore {
   KvStore& operator=(const KvStore&) = delete;
 
   const StoreShape& shape() const { return shape_; }
-  size_t bytesPerBlock() const { return pageBytes_ * shape_.kvHeads * shape_.layers; }  // all layers and heads
+  size_t bytesPerBlock() const;  // all layers and heads
   size_t bytes() const { return bytesPerBlock() * shape_.blocks; }
   size_t tokenBytes() const { return tokenBytes_; }  // of a token's key and value
   Page page(int layer, int block, int head) const {
-    char* at = memory_ + ((size_t(layer) * shape_.blocks + block) * shape_.kvHeads + head) * pageBytes_;
+    char* at = parts_[0].memory + ((size_t(layer) * shape_.blocks + block) * shape_.kvHeads + head) * parts_[0].pageBytes;
+    const size_t scan = (size_t(layer) * shape_.kvHeads + head) * shape_.blocks + block;
     const auto floats = [at](size_t offset) { return reinterpret_cast<float*>(at + offset); };
-    return {at, at + values_, at + scan_, reinterpret_cast<uint32_t*>(at + ranges_), floats(sum_),
+    return {at, at + values_, parts_[1].memory + scan * parts_[1].pageBytes,
+            reinterpret_cast<uint32_t*>(parts_[2].memory + scan * parts_[2].pageBytes), floats(sum_),
             reinterpret_cast<int32_t*>(at + summed_), floats(keyScales_), floats(valueScales_)};
   }
-  char* memory() const { return memory_; }
+  void fill(float value);            // all of it; for tests
   void copyBlock(int from, int to);  // all layers; for copy-on-write
 
  private:
+  struct Part {
+    size_t pageBytes = 0;  // of a block, layer and head
+    char* memory = nullptr;
+  };
+  size_t pages() const { return size_t(shape_.layers) * shape_.kvHeads * shape_.blocks; }
+
   StoreShape shape_;
-  char* memory_ = nullptr;
-  void* mapping_ = nullptr;  // memory_ with what guards it
-  size_t mappingBytes_ = 0, tokenBytes_ = 0, pageBytes_ = 0;
-  size_t values_ = 0, scan_ = 0, ranges_ = 0, sum_ = 0, summed_ = 0, keyScales_ = 0, valueScales_ = 0;  // offsets in a page
+  Part parts_[3];
+  void* mapping_ = nullptr;  // the parts with what guards them
+  size_t mappingBytes_ = 0, tokenBytes_ = 0;
+  size_t values_ = 0, sum_ = 0, summed_ = 0, keyScales_ = 0, valueScales_ = 0;  // offsets in a page of the first part
 };
 
 struct LayerParams {

@@ -1,7 +1,8 @@
-// The paged KV cache's memory: one anonymous mapping, laid out [layer][block][KV head] of pages.
+// The paged KV cache's memory: one anonymous mapping.
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <limits>
 #include <new>
@@ -20,6 +21,12 @@ void require(bool holds, const char* name, int64_t value, const char* what) {
 size_t product(size_t a, size_t b) {
   size_t result;
   if (__builtin_mul_overflow(a, b, &result)) throw std::bad_alloc();
+  return result;
+}
+
+size_t sum(size_t a, size_t b) {
+  size_t result;
+  if (__builtin_add_overflow(a, b, &result)) throw std::bad_alloc();
   return result;
 }
 
@@ -58,19 +65,24 @@ KvStore::KvStore(const StoreShape& shape) : shape_(shape) {
   tokenBytes_ = 2 * d * elementBytes(shape.dtype);
   const size_t scales = hasScale(shape.dtype) ? size * sizeof(float) : 0;
   values_ = tokenBytes_ / 2;
-  scan_ = aligned(size * tokenBytes_);
-  ranges_ = scan_ + aligned(size * d * elementBytes(shape.scanDtype));
-  sum_ = ranges_ + (shape.scanDtype == DType::I8 ? aligned(d * sizeof(uint32_t)) : 0);
+  sum_ = aligned(size * tokenBytes_);
   summed_ = sum_ + d * sizeof(float);
   keyScales_ = sum_ + aligned(d * sizeof(float) + sizeof(int32_t));
   valueScales_ = keyScales_ + aligned(scales);
-  pageBytes_ = valueScales_ + aligned(scales);
+  parts_[0].pageBytes = valueScales_ + aligned(scales);
+  parts_[1].pageBytes = aligned(size * d * elementBytes(shape.scanDtype));
+  parts_[2].pageBytes = shape.scanDtype == DType::I8 ? aligned(d * sizeof(uint32_t)) : 0;
 
-  const size_t bytes = product(product(product(pageBytes_, shape.kvHeads), shape.layers), shape.blocks);
+  // Guard, part, guard, part, guard, part, guard: each part's end lies against its guard.
   const size_t guard = static_cast<size_t>(sysconf(_SC_PAGESIZE));
-  if (bytes > static_cast<size_t>(std::numeric_limits<ptrdiff_t>::max()) - 3 * guard) throw std::bad_alloc();
-  const size_t accessible = (bytes + guard - 1) / guard * guard;
-  mappingBytes_ = accessible + 2 * guard;
+  const size_t count = product(product(shape.layers, shape.kvHeads), shape.blocks);
+  mappingBytes_ = guard;
+  size_t accessible[3];
+  for (int i = 0; i < 3; i++) {
+    accessible[i] = sum(product(parts_[i].pageBytes, count), guard - 1) / guard * guard;
+    mappingBytes_ = sum(mappingBytes_, sum(accessible[i], guard));
+  }
+  if (mappingBytes_ > static_cast<size_t>(std::numeric_limits<ptrdiff_t>::max())) throw std::bad_alloc();
   int flags = MAP_PRIVATE | MAP_ANONYMOUS;
 #ifdef MAP_NORESERVE
   flags |= MAP_NORESERVE;
@@ -78,23 +90,40 @@ KvStore::KvStore(const StoreShape& shape) : shape_(shape) {
   void* mapping = mmap(nullptr, mappingBytes_, PROT_NONE, flags, -1, 0);
   if (mapping == MAP_FAILED) throw std::bad_alloc();
   char* first = static_cast<char*>(mapping) + guard;
-  if (mprotect(first, accessible, PROT_READ | PROT_WRITE) != 0) {
-    munmap(mapping, mappingBytes_);
-    throw std::bad_alloc();
-  }
+  for (int i = 0; i < 3; i++) {
+    if (mprotect(first, accessible[i], PROT_READ | PROT_WRITE) != 0) {
+      munmap(mapping, mappingBytes_);
+      throw std::bad_alloc();
+    }
 #ifdef MADV_HUGEPAGE
-  if (bytes >= kLargePagesFrom) madvise(first, accessible, MADV_HUGEPAGE);  // a hint; refusal changes nothing
+    // A hint; refusal changes nothing. Ranges are small, and each head's would take a large page of its own.
+    if (bytes() >= kLargePagesFrom && i < 2) madvise(first, accessible[i], MADV_HUGEPAGE);
 #endif
+    parts_[i].memory = first + (accessible[i] - parts_[i].pageBytes * count) / kAlignment * kAlignment;
+    first += accessible[i] + guard;
+  }
   mapping_ = mapping;
-  memory_ = first + (accessible - bytes) / kAlignment * kAlignment;  // its end against the guard
 }
 
 KvStore::~KvStore() { munmap(mapping_, mappingBytes_); }
 
+size_t KvStore::bytesPerBlock() const {
+  return (parts_[0].pageBytes + parts_[1].pageBytes + parts_[2].pageBytes) * shape_.layers * shape_.kvHeads;
+}
+
+void KvStore::fill(float value) {
+  for (const Part& part : parts_) std::fill_n(reinterpret_cast<float*>(part.memory), part.pageBytes * pages() / sizeof(float), value);
+}
+
 void KvStore::copyBlock(int from, int to) {
   if (from == to) return;
   for (int layer = 0; layer < shape_.layers; layer++) {
-    std::memcpy(page(layer, to, 0).keys, page(layer, from, 0).keys, pageBytes_ * shape_.kvHeads);
+    for (int head = 0; head < shape_.kvHeads; head++) {
+      const Page source = page(layer, from, head), target = page(layer, to, head);
+      std::memcpy(target.keys, source.keys, parts_[0].pageBytes);
+      std::memcpy(target.scan, source.scan, parts_[1].pageBytes);
+      if (parts_[2].pageBytes > 0) std::memcpy(target.ranges, source.ranges, parts_[2].pageBytes);
+    }
   }
 }
 
