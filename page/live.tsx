@@ -13,7 +13,8 @@ export function Live({ stats, history, turn }: LiveProps) {
   const now = history.at(-1);
   const ratio = lastRatio(history);
   const measures = turn?.measures;
-  const context = measures ? (measures.promptTokens ?? 0) + measures.tokens : null;
+  // The server tells the prompt's length at the end.
+  const context = measures?.promptTokens ? measures.promptTokens + measures.tokens : null;
   const limit = stats?.context_length ?? 0;
   const used = stats ? stats.blocks.owned / stats.blocks.total : 0;
   const kept = stats ? stats.blocks.cached / stats.blocks.total : 0;
