@@ -126,29 +126,7 @@ void product(const LinearCall& call, int64_t tile, int64_t row, bool first) {
   }
 }
 
-template <int Bits, int BlockSize, int Planes, bool Half>
-void linear(const LinearCall& call, int64_t tileBegin, int64_t tileEnd, int64_t rowBegin, int64_t rowEnd) {
-  for (int64_t tile = tileBegin; tile < tileEnd; tile++) {
-    int64_t row = rowBegin;
-    for (; row + 4 <= rowEnd; row += 4) product<Bits, BlockSize, Planes, Half, 4>(call, tile, row, row == rowBegin);
-    for (; row + 2 <= rowEnd; row += 2) product<Bits, BlockSize, Planes, Half, 2>(call, tile, row, row == rowBegin);
-    for (; row < rowEnd; row++) product<Bits, BlockSize, Planes, Half, 1>(call, tile, row, row == rowBegin);
-  }
-}
-
-template <int Bits, int BlockSize>
-void linearOf(const LinearCall& call, int64_t tileBegin, int64_t tileEnd, int64_t rowBegin, int64_t rowEnd) {
-  const LinearKernel kernels[2][2] = {{linear<Bits, BlockSize, 1, false>, linear<Bits, BlockSize, 1, true>},
-                                      {linear<Bits, BlockSize, 2, false>, linear<Bits, BlockSize, 2, true>}};
-  kernels[call.planes - 1][call.halfScales](call, tileBegin, tileEnd, rowBegin, rowEnd);
-}
-
-}  // namespace
-
-void linearAvx2(const LinearCall& call, int64_t tileBegin, int64_t tileEnd, int64_t rowBegin, int64_t rowEnd) {
-  const LinearKernel kernels[2][2] = {{linearOf<4, 16>, linearOf<4, 32>}, {linearOf<8, 16>, linearOf<8, 32>}};
-  kernels[call.bits == 8][call.blockSize == 32](call, tileBegin, tileEnd, rowBegin, rowEnd);
-}
-
-}  // namespace sparq
+#include "qlinear_rows.inc"
+#define LINEAR linearAvx2
+#include "qlinear_dispatch.inc"
 #endif

@@ -137,19 +137,6 @@ void linear(const LinearCall& call, int64_t tileBegin, int64_t tileEnd, int64_t 
   if (tile < tileEnd) rowsOf<Bits, BlockSize, Planes, Half, 1>(call, tile, rowBegin, rowEnd);
 }
 
-template <int Bits, int BlockSize>
-void linearOf(const LinearCall& call, int64_t tileBegin, int64_t tileEnd, int64_t rowBegin, int64_t rowEnd) {
-  const LinearKernel kernels[2][2] = {{linear<Bits, BlockSize, 1, false>, linear<Bits, BlockSize, 1, true>},
-                                      {linear<Bits, BlockSize, 2, false>, linear<Bits, BlockSize, 2, true>}};
-  kernels[call.planes - 1][call.halfScales](call, tileBegin, tileEnd, rowBegin, rowEnd);
-}
-
-}  // namespace
-
-void linearVnni(const LinearCall& call, int64_t tileBegin, int64_t tileEnd, int64_t rowBegin, int64_t rowEnd) {
-  const LinearKernel kernels[2][2] = {{linearOf<4, 16>, linearOf<4, 32>}, {linearOf<8, 16>, linearOf<8, 32>}};
-  kernels[call.bits == 8][call.blockSize == 32](call, tileBegin, tileEnd, rowBegin, rowEnd);
-}
-
-}  // namespace sparq
+#define LINEAR linearVnni
+#include "qlinear_dispatch.inc"
 #endif
