@@ -1,0 +1,70 @@
+// A step's input as it comes from JavaScript, and its output as it goes there. For addon*.cc only.
+#pragma once
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "addon_values.h"
+#include "session.h"
+#include "step_input.h"
+
+namespace sparq {
+
+inline Batch batchOf(const Napi::Object& input) {
+  return {.rowStarts = int32Field(input, "rowStarts"),
+          .contextLengths = int32Field(input, "contextLengths"),
+          .blockTables = int32Field(input, "blockTables"),
+          .blockTableStarts = int32Field(input, "blockTableStarts"),
+          .settings = int32Field(input, "settings")};
+}
+
+inline SamplingInput samplingOf(const Napi::Value& value) {
+  if (value.IsUndefined()) return {};
+  const Napi::Object input = objectOf(value, "sampling");
+  return {.rows = int32Field(input, "rows"),
+          .params = arrayField<Float64s>(input, "params", napi_float64_array, "a Float64Array"),
+          .countStarts = int32Field(input, "countStarts"),
+          .counts = int32Field(input, "counts"),
+          .biasStarts = int32Field(input, "biasStarts"),
+          .biasTokens = int32Field(input, "biasTokens"),
+          .biases = float32Field(input, "biases"),
+          .maskStarts = int32Field(input, "maskStarts"),
+          .masks = int32Field(input, "masks")};
+}
+
+inline StepInput stepInputOf(const Napi::Object& input) {
+  return {.batch = batchOf(input),
+          .tokenIds = int32Field(input, "tokenIds"),
+          .logitRows = int32Field(input, "logitRows"),
+          .sampling = samplingOf(input.Get("sampling"))};
+}
+
+// Hands the memory over without a copy; it is freed when JavaScript drops the array.
+inline Napi::Float32Array float32Array(Napi::Env env, Floats data, size_t length) {
+  if (length == 0) return Napi::Float32Array::New(env, 0);
+  const auto buffer = Napi::ArrayBuffer::New(env, data.get(), length * sizeof(float), [](Napi::Env, void* data) {
+    FloatsDeleter()(static_cast<float*>(data));
+  });
+  data.release();
+  return Napi::Float32Array::New(env, length, buffer, 0);
+}
+
+template <typename Array, typename T>
+Array copyOf(Napi::Env env, const std::vector<T>& values) {
+  Array array = Array::New(env, values.size());
+  std::copy(values.begin(), values.end(), array.Data());
+  return array;
+}
+
+inline Napi::Object sampledObject(Napi::Env env, const SampledRows& rows) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("tokenIds", copyOf<Napi::Int32Array>(env, rows.tokenIds));
+  object.Set("faults", copyOf<Napi::Int32Array>(env, rows.faults));
+  object.Set("logprobs", copyOf<Napi::Float64Array>(env, rows.logprobs));
+  object.Set("topCount", rows.topCount);
+  object.Set("topIds", copyOf<Napi::Int32Array>(env, rows.topIds));
+  object.Set("topLogprobs", copyOf<Napi::Float64Array>(env, rows.topLogprobs));
+  return object;
+}
+
+}  // namespace sparq
