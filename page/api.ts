@@ -39,6 +39,17 @@ export async function getStats(key: string): Promise<Stats> {
   return (await ask("v1/sparq/stats", key)).json();
 }
 
+/** The tokens of a text, as a part of a message. */
+export async function countTokens(prompt: string, key: string, signal: AbortSignal): Promise<number> {
+  const response = await ask("tokenize", key, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ prompt, add_special_tokens: false, parse_special: false }),
+    signal,
+  });
+  return (await response.json()).count;
+}
+
 /** Streams the answer to a conversation. Throws ApiFailure, also for an error in the middle of the stream. */
 export async function* streamAnswer(
   messages: readonly Message[],

@@ -59,7 +59,9 @@ export function App() {
           <Conversation turns={chat.turns} running={chat.running} onRetry={chat.retry} />
         )}
         <div class="foot">
-          {contextOpen && <ContextBox text={context} onChange={setContext} />}
+          {contextOpen && (
+            <ContextBox text={context} apiKey={key} limit={stats?.context_length ?? null} onChange={setContext} />
+          )}
           <Composer
             running={chat.running}
             onSend={send}

@@ -1,12 +1,19 @@
 import { useState } from "preact/hooks";
+import { number } from "./format.ts";
+import { useTokenCount } from "./use-token-count.ts";
 
 export interface ContextBoxProps {
   readonly text: string;
+  /** For counting its tokens. */
+  readonly apiKey: string;
+  /** Longest that the server takes, in tokens; null while unknown. */
+  readonly limit: number | null;
   readonly onChange: (text: string) => void;
 }
 
 /** Where a long text is pasted, typed, dropped or opened. It goes before the first question. */
-export function ContextBox({ text, onChange }: ContextBoxProps) {
+export function ContextBox({ text, apiKey, limit, onChange }: ContextBoxProps) {
+  const tokens = useTokenCount(text, apiKey);
   const [problem, setProblem] = useState("");
   const open = async (file: File | null | undefined) => {
     if (!file) return;
@@ -49,7 +56,11 @@ export function ContextBox({ text, onChange }: ContextBoxProps) {
             {problem}
           </span>
         )}
-        <span class="count">{text.length.toLocaleString("en")} characters</span>
+        <span class={limit !== null && tokens !== null && tokens >= limit ? "count error" : "count"}>
+          {tokens === null
+            ? `${number(text.length)} characters`
+            : `${number(tokens)}${limit === null ? "" : ` of ${number(limit)}`} tokens`}
+        </span>
         <button type="button" class="quiet" disabled={text === ""} onClick={() => onChange("")}>
           Remove
         </button>

@@ -2,7 +2,7 @@ import type { Page } from "playwright-core";
 import { afterEach, expect, it } from "vitest";
 import type { StartedServer } from "../../server/start.ts";
 import { FakeEngine, gate, type Script } from "../support/fake-engine.ts";
-import { serve, servingOf } from "../support/serving.ts";
+import { serve, servingOf, testTokenizer } from "../support/serving.ts";
 import { answered, describeInChromium, overflow, send, seriousViolations, usePages } from "./browser.ts";
 
 const lettersOf = (text: string) => text.replace(/[^\p{L}\p{N}]/gu, "");
@@ -243,6 +243,18 @@ describeInChromium("the page", () => {
     await file.setInputFiles({ name: "b.bin", mimeType: "text/plain", buffer: Buffer.from([0xff, 0, 1]) });
     await page.getByRole("alert").filter({ hasText: "b.bin is not a text file" }).waitFor();
     expect(await page.getByLabel("Text to ask about").inputValue()).toBe("Grüße");
+  });
+
+  it("counts the tokens of a text, and marks one that the server cannot take", async () => {
+    const { url } = await start(() => ["Well."]);
+    const page = await open(url);
+    await page.getByRole("button", { name: "Add a long text" }).first().click();
+    for (const text of ["Grüße <|im_start|>", "a b ".repeat(5000)]) {
+      const count = testTokenizer.encode(text, { addSpecialTokens: false }).length;
+      await page.getByLabel("Text to ask about").fill(text);
+      const shown = page.locator(".count", { hasText: `${count.toLocaleString("en")} of 4,096 tokens` });
+      expect(await shown.getAttribute("class")).toBe(count < 4096 ? "count" : "count error");
+    }
   });
 
   it("asks for the key that the server wants, and keeps it in this tab alone", async () => {
