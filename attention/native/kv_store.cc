@@ -91,7 +91,7 @@ KvStore::KvStore(const StoreShape& shape) : shape_(shape) {
   if (mapping == MAP_FAILED) throw std::bad_alloc();
   char* first = static_cast<char*>(mapping) + guard;
   for (int i = 0; i < 3; i++) {
-    if (mprotect(first, accessible[i], PROT_READ | PROT_WRITE) != 0) {
+    if (accessible[i] > 0 && mprotect(first, accessible[i], PROT_READ | PROT_WRITE) != 0) {
       munmap(mapping, mappingBytes_);
       throw std::bad_alloc();
     }
