@@ -1,15 +1,12 @@
 import { OpenAPIHono, type RouteConfig } from "@hono/zod-openapi";
 import type { Context } from "hono";
-import { cors } from "hono/cors";
-import { requestId } from "hono/request-id";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
 import type { Logger } from "pino";
 import type { ApiKeys } from "./api-keys.ts";
-import { authorize } from "./authorize.ts";
 import { type ApiError, apiErrors, toApiError } from "./errors.ts";
 import type { ServerMetrics } from "./metrics/server-metrics.ts";
+import { addMiddleware } from "./middleware.ts";
 import { addPage } from "./page/routes.ts";
-import { logRequests } from "./request-log.ts";
 import { chat, chatRoute } from "./routes/chat.ts";
 import { completions, completionsRoute } from "./routes/completions.ts";
 import { health, healthRoute, live, liveRoute, readyRoute } from "./routes/health.ts";
@@ -48,11 +45,6 @@ export interface AppOptions {
   /** Whether prompts go into the log. */
   readonly logPrompts?: boolean;
 }
-
-const probes: ReadonlySet<string> = new Set([healthRoute, liveRoute, readyRoute].map(({ path }) => path));
-
-/** What machines and the page ask for every few seconds. */
-const polled: ReadonlySet<string> = new Set([...probes, metricsRoute.path, statsRoute.path]);
 
 /** The HTTP interface. All errors leave it in OpenAI's shape. */
 export function createApp(options: AppOptions): OpenAPIHono {
@@ -95,34 +87,6 @@ export function createApp(options: AppOptions): OpenAPIHono {
   return app;
 }
 
-/** What every request passes, in this order: an id, the log, what browsers ask about origins, the API key. */
-function addMiddleware(app: OpenAPIHono, options: AppOptions, routes: ReadonlySet<string>): void {
-  const { log, apiKeys, corsOrigins = [], metricsNeedKey = false } = options;
-  const isPolled = (path: string) => polled.has(path);
-  const isOpen = (path: string) => isPublic(path) || (path === metricsRoute.path && !metricsNeedKey);
-  app.use(requestId({ limitLength: 128 }));
-  app.use(logRequests(log, isPolled, ({ path, status }) => options.metrics?.answered(routeOf(path, routes), status)));
-  if (corsOrigins.length > 0) {
-    const origin = corsOrigins.includes("*") ? "*" : [...corsOrigins];
-    app.use(cors({ origin, allowMethods: ["GET", "POST"], exposeHeaders: exposedHeaders, maxAge: 600 }));
-  }
-  if (apiKeys !== undefined) app.use(authorize(apiKeys, isOpen));
-}
-
-/** What a page of another origin may read of an answer's headers, beside the content's. */
-const exposedHeaders = ["x-request-id", "retry-after"];
-
-/** What needs no key: nothing that costs or tells anything. The built-in page asks for a key itself. */
-function isPublic(path: string): boolean {
-  return probes.has(path) || path === "/" || path === "/openapi.json" || path.startsWith("/assets/");
-}
-
-/** The path of the route that answers this path, for metrics: clients make up paths, and each would be kept. */
-function routeOf(path: string, routes: ReadonlySet<string>): string {
-  if (routes.has(path)) return path;
-  return path.startsWith("/v1/models/") ? modelRoute.path : "other";
-}
-
 /** The handler for its method, and 405 for the others. */
 function addRoute(
   app: OpenAPIHono,
@@ -137,8 +101,11 @@ function addRoute(
 }
 
 export function openApiDocument(app: OpenAPIHono) {
+  app.openAPIRegistry.registerComponent("securitySchemes", "key", { type: "http", scheme: "bearer" });
   return app.getOpenAPI31Document({
     openapi: "3.1.0",
+    // A key where the server has keys.
+    security: [{}, { key: [] }],
     info: {
       title: "sparq",
       version,

@@ -35,6 +35,9 @@ export function addStatsMetrics(registry: Registry, modelName: string, stats: ()
   gauge("vllm:kv_cache_usage_perc", "Share of the KV cache in use; 1 is all.", ({ blocks }) => {
     return blocks.owned / blocks.total;
   });
+  gauge("sparq:stuck_step_seconds", "How long a step has run that takes too long; 0 while none does.", (now) => {
+    return now.stuckStep?.seconds ?? 0;
+  });
   counter("vllm:prefix_cache_queries_total", "Prompt tokens looked up in the prefix cache.", (now) => now.promptTokens);
   counter("vllm:prefix_cache_hits_total", "Prompt tokens found there.", (now) => now.cachedPromptTokens);
   counter("vllm:spec_decode_num_drafts_total", "Drafts of tokens that were run.", ({ drafts }) => drafts);

@@ -4,6 +4,9 @@ import { apiErrors } from "../errors.ts";
 import { healthSchema, liveSchema } from "../schemas/status.ts";
 import type { ServerState } from "../serving.ts";
 
+/** No step takes so long that is still getting anywhere. */
+const HUNG_SECONDS = 600;
+
 const content = { "application/json": { schema: healthSchema } };
 
 const responses = {
@@ -28,8 +31,14 @@ export const readyRoute = createRoute({
 export const liveRoute = createRoute({
   method: "get",
   path: "/livez",
-  summary: "Whether the process answers, also while it loads or shuts down; for liveness probes",
-  responses: { 200: { description: "Alive", content: { "application/json": { schema: liveSchema } } } },
+  summary: "Whether the process is well, also while it loads or shuts down; for liveness probes",
+  responses: {
+    200: { description: "Alive", content: { "application/json": { schema: liveSchema } } },
+    503: {
+      description: "Hung: a step has run for ten minutes",
+      content: { "application/json": { schema: liveSchema } },
+    },
+  },
 });
 
 export function health(context: Context, state: ServerState): Response {
@@ -46,7 +55,14 @@ export function health(context: Context, state: ServerState): Response {
   return context.json({ status: "ok", model: name, running, waiting, kv_cache_usage: blocks.owned / blocks.total });
 }
 
-/** A server that loads or drains is alive: whoever restarts it then makes matters worse. */
-export function live(context: Context, { phase }: ServerState): Response {
-  return context.json({ status: "ok", phase });
+/**
+ * A server that loads or drains is alive: whoever restarts it then makes matters worse. One that has been in the same step
+ * for so long will not come out of it, and only a restart helps.
+ */
+export function live(context: Context, state: ServerState): Response {
+  const { phase } = state;
+  const stuckStep = phase === "ready" ? state.serving.engine.stats().stuckStep : undefined;
+  if (stuckStep === undefined || stuckStep.seconds < HUNG_SECONDS) return context.json({ status: "ok", phase });
+  const { message } = apiErrors.stuck(stuckStep.description, stuckStep.seconds);
+  return context.json({ status: "stuck", phase, reason: message }, 503);
 }

@@ -9,6 +9,7 @@ export const errorResponses = {
     description: "A field is wrong or not supported, or the prompt does not fit the context",
     content: errorContent,
   },
+  401: { description: "The server has API keys, and the request brought none of them", content: errorContent },
   404: { description: "The model is not served here", content: errorContent },
   413: { description: "The body is too large", content: errorContent },
   500: { description: "A fault of the server", content: errorContent },

@@ -59,5 +59,9 @@ export const statsSchema = z
   .openapi("Stats");
 
 export const liveSchema = z
-  .object({ status: z.literal("ok"), phase: z.enum(["loading", "ready", "draining"]) })
+  .object({
+    status: z.enum(["ok", "stuck"]),
+    phase: z.enum(["loading", "ready", "draining"]),
+    reason: z.string().optional(),
+  })
   .openapi("Liveness");

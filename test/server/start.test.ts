@@ -68,6 +68,26 @@ describe("a starting server", () => {
   });
 });
 
+describe("a server with a step that does not end", () => {
+  it("is not ready, and after ten minutes not alive", async () => {
+    const engine = new FakeEngine(() => ["x"]);
+    let seconds = 599;
+    const stats = engine.stats.bind(engine);
+    Object.assign(engine, { stats: () => ({ ...stats(), stuckStep: { description: "8 rows", seconds } }) });
+    const server = await started(servingOf(engine));
+    await server.ready;
+    expect((await fetch(`${server.url}/readyz`)).status).toBe(503);
+    expect((await fetch(`${server.url}/livez`)).status).toBe(200);
+    expect(await (await fetch(`${server.url}/metrics`)).text()).toMatch(/^sparq:stuck_step_seconds\{.*\} 599$/m);
+    seconds = 600;
+    const hung = await fetch(`${server.url}/livez`);
+    expect([hung.status, await hung.json()]).toEqual([
+      503,
+      { status: "stuck", phase: "ready", reason: expect.stringMatching(/600 s.*8 rows/) },
+    ]);
+  });
+});
+
 describe("a stopping server", () => {
   it("lets running requests finish and takes no new ones", async () => {
     const rest = gate();

@@ -4,6 +4,7 @@ import { parseServerOptions } from "../../server/config.ts";
 import { loadServing } from "../../server/load-serving.ts";
 import type { Serving } from "../../server/serving.ts";
 import { type StartedServer, startServer } from "../../server/start.ts";
+import { parseExposition, sampleValue } from "../support/exposition.ts";
 import { silentLog } from "../support/serving.ts";
 
 let server: StartedServer;
@@ -139,5 +140,32 @@ describe("tiny-llama behind the openai client", () => {
     const answer = await openai.completions.create(body);
     expect(answer.choices[0]!.finish_reason).toBe("length");
     expect(answer.usage!.completion_tokens).toBe(3);
+  });
+});
+
+describe("tiny-llama's metrics", () => {
+  it("grow by what a request did, down to the kernels", async () => {
+    const read = async () => parseExposition(await (await fetch(`${server.url}/metrics`)).text());
+    const before = await read();
+    const tokens = Array.from({ length: 300 }, (_, i) => 200 + (i % 50));
+    const sparq = { mode: "sparq", r: 8, k: 32, min_context: 0 };
+    const body = { model, prompt: tokens, max_tokens: 5, ...{ ignore_eos: true, sparq } };
+    await openai.completions.create(body);
+    const after = await read();
+    const grown = (name: string, labels = {}) => sampleValue(after, name, labels) - sampleValue(before, name, labels);
+    expect(grown("vllm:prompt_tokens_total")).toBe(300);
+    expect(grown("vllm:generation_tokens_total")).toBe(5);
+    expect(grown("vllm:inter_token_latency_seconds_count")).toBe(4);
+    expect(grown("vllm:request_success_total", { finished_reason: "length" })).toBe(1);
+    expect(grown("sparq:step_seconds_count")).toBeGreaterThanOrEqual(5);
+    expect(grown("sparq:attention_seconds_total")).toBeGreaterThan(0);
+    expect(grown("sparq:attention_seconds_total")).toBeLessThan(grown("sparq:step_seconds_sum"));
+    // The prompt is read densely, the four tokens after the first are not.
+    const [approx, gather, dense] = ["approx", "gather", "dense"].map((kind) =>
+      grown("sparq:kv_bytes_read_total", { kind }),
+    );
+    for (const bytes of [approx, gather, dense]) expect(bytes).toBeGreaterThan(0);
+    const all = approx! + gather! + dense!;
+    expect(all).toBeLessThan(grown("sparq:dense_bytes_equivalent_total"));
   });
 });
