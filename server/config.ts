@@ -2,6 +2,7 @@ import { z } from "zod";
 import { defaultCache } from "../attention/defaults.ts";
 import { cacheDtypes, scanDtypes } from "../attention/types.ts";
 import { defaultSchedulerSettings } from "./engine/scheduler.ts";
+import { defaultSpeculation } from "./engine/speculation.ts";
 
 /** A whole number in a range, from a flag's or a variable's text. */
 function integer(min: number, max: number) {
@@ -61,6 +62,10 @@ const modelOptionsSchema = z.object({
   minContext: integer(0, 2 ** 31 - 1).optional(),
   /** Kept of each bucket in SparQ's top-k; 0: it is exact. */
   topKBuckets: oneOf(0, 1, 2, 4).optional(),
+  /** Run drafts of next tokens where they are worth it; the tokens are the same. */
+  speculation: z.enum(["auto", "off"], { error: "must be auto or off" }).default("auto"),
+  /** Of a draft, at most. */
+  draftTokens: integer(1, 64).default(defaultSpeculation.maxDraft),
 });
 
 /** 0 for none, or a factor. */

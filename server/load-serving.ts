@@ -10,6 +10,7 @@ import { type ModelOptions, OptionError } from "./config.ts";
 import { createEngine, type EngineLimits } from "./engine/engine.ts";
 import type { EngineObserver } from "./engine/observer.ts";
 import { defaultSchedulerSettings, type SchedulerSettings } from "./engine/scheduler.ts";
+import { defaultSpeculation } from "./engine/speculation.ts";
 import { threadedEncoder } from "./prompts/encoder.ts";
 import { sizeCache } from "./resources.ts";
 import type { Serving } from "./serving.ts";
@@ -100,12 +101,14 @@ function stuckStepLog(log: Logger): EngineObserver {
   };
 }
 
-function schedulerOf({ maxRunning, maxNumBatchedTokens, prefillSlowdown }: ModelOptions): Partial<SchedulerSettings> {
+function schedulerOf(options: ModelOptions): Partial<SchedulerSettings> {
+  const { maxRunning, maxNumBatchedTokens, prefillSlowdown, speculation, draftTokens } = options;
   const slowdown = prefillSlowdown === 0 ? Number.POSITIVE_INFINITY : prefillSlowdown;
   return {
     maxRunning,
     maxRows: Math.max(maxRunning, maxNumBatchedTokens),
     prefill: { ...defaultSchedulerSettings.prefill, slowdown },
+    speculation: speculation === "off" ? null : { ...defaultSpeculation, maxDraft: draftTokens },
   };
 }
 

@@ -62,9 +62,15 @@ export function addModelOptions(command: Command): Command {
     "--min-context <n>",
     "SparQ: attend densely up to so many positions (default: 1024, or 0 when --r, --k or --attention sparq is given)",
   );
-  return addOption(
+  addOption(
     command,
     "--top-k-buckets <n>",
     "SparQ: approximate top-k by the 1, 2 or 4 best of each bucket (default: 0, exact)",
   );
+  addOption(
+    command,
+    "--speculation <mode>",
+    "auto or off: guess next tokens from what the text has had before, where that saves time (default: auto)",
+  );
+  return addOption(command, "--draft-tokens <n>", "tokens guessed ahead at most, 1 to 64 (default: 8)");
 }

@@ -219,7 +219,7 @@ export class Scheduler {
 
   /** Gives decoding requests drafts, as far as they are worth it and `budget` rows and the available blocks allow. */
   private addDrafts(shares: readonly Share[], budget: number, { maxDraft, stepCost }: SpeculationSettings): void {
-    const decoding = shares.filter(({ sequence }) => sequence.decoding);
+    const decoding = shares.filter((share) => share.decoding);
     const proposals = decoding.flatMap((share) => {
       const { speculation, left } = share.sequence;
       // The request's last token never runs, and a draft of all but it gives that one too.

@@ -70,6 +70,30 @@ it("measures decode steps of a built-in model", async () => {
   );
 });
 
+it("measures decode steps of several rows", async () => {
+  const json = join(folder, "rows.json");
+  const sizes = ["--context", "125", "--rows", "1,5", "--rounds", "1", "--threads", "1"];
+  const { exitCode, err } = await runCli(["bench", "decode", ...sizes, "--json", json]);
+  expect({ exitCode, err }).toEqual({ exitCode: 0, err: "" });
+  const { results } = JSON.parse(readFileSync(json, "utf8"));
+  expect(results.map(({ rows }: Record<string, number>) => rows)).toEqual([1, 1, 5, 5]);
+});
+
+it("measures drafts, and that they change nothing", async () => {
+  const json = join(folder, "speculation.json");
+  const sizes = ["--batch", "2", "--max-tokens", "24", "--rounds", "1", "--threads", "1"];
+  const flags = ["--model", "tiny-llama", ...sizes, "--json", json];
+  const { exitCode, out, err } = await runCli(["bench", "speculation", ...flags]);
+  expect({ exitCode, err }).toEqual({ exitCode: 0, err: "" });
+  const { results } = JSON.parse(readFileSync(json, "utf8"));
+  expect(out.trim().split("\n")).toHaveLength(2 + results.length);
+  for (const { tokens, plain, drafted, draftTokens, acceptedDraftTokens } of results) {
+    expect(tokens).toBeGreaterThan(0);
+    expect(Math.min(plain, drafted)).toBeGreaterThan(0);
+    expect(draftTokens).toBeGreaterThanOrEqual(acceptedDraftTokens);
+  }
+});
+
 describe("compare without the peer", () => {
   const options = {
     peer: "llama.cpp" as const,

@@ -38,6 +38,9 @@ const promised = [
   "vllm:prefix_cache_queries_total counter",
   "vllm:prefix_cache_hits_total counter",
   "vllm:num_preemptions_total counter",
+  "vllm:spec_decode_num_drafts_total counter",
+  "vllm:spec_decode_num_draft_tokens_total counter",
+  "vllm:spec_decode_num_accepted_tokens_total counter",
   "vllm:prompt_tokens_total counter",
   "vllm:generation_tokens_total counter",
   "vllm:request_success_total counter",
@@ -104,7 +107,11 @@ describe("the metrics of an engine", () => {
   });
 
   it("show what runs and waits, the prefix cache, preemptions and those who left", async () => {
-    const { engine, read } = watched({ blocks: 5 });
+    const { engine, read } = watched({
+      blocks: 5,
+      habit: 30,
+      scheduler: { speculation: { maxDraft: 4, stepCost: 100 } },
+    });
     const prompts = [3, 4, 5, 3, 4, 5, 3];
     const runs = ["a", "b"].map((id, i) =>
       collect(engine, requestOf(id, [i + 3, ...prompts.slice(1)], { maxTokens: 8 })),
@@ -128,6 +135,10 @@ describe("the metrics of an engine", () => {
     expect(sampleValue(after, "vllm:prefix_cache_hits_total")).toBe(stats.cachedPromptTokens);
     expect(stats.cachedPromptTokens).toBeGreaterThan(0);
     expect(sampleValue(after, "vllm:generation_tokens_total")).toBe(stats.generatedTokens);
+    expect(sampleValue(after, "vllm:spec_decode_num_drafts_total")).toBe(stats.drafts);
+    expect(sampleValue(after, "vllm:spec_decode_num_draft_tokens_total")).toBe(stats.draftTokens);
+    expect(sampleValue(after, "vllm:spec_decode_num_accepted_tokens_total")).toBe(stats.acceptedDraftTokens);
+    expect(stats.acceptedDraftTokens).toBeGreaterThan(0);
     expect(sampleValue(after, "vllm:request_success_total", { finished_reason: "abort" })).toBe(1);
     expect(sampleValue(after, "vllm:e2e_request_latency_seconds_count")).toBe(3);
     expect(sampleValue(after, "sparq:requests_refused_total", { reason: "empty_prompt" })).toBe(1);
