@@ -76,6 +76,8 @@ export interface Session {
    * when a step is running already; nothing has been written to the store then.
    */
   step(sequences: readonly StepSequence[]): Promise<SequencesOutput>;
+  /** Copies a block of the store. Throws Error while a step runs. */
+  copyBlock(from: number, to: number): void;
   /** Frees session and store, after the running step if there is one. Closing twice is fine. */
   close(): void;
 }
@@ -145,6 +147,10 @@ class OpenSession implements Session {
       attentionSeconds: output.attentionSeconds,
       samplingSeconds: output.samplingSeconds,
     };
+  }
+
+  copyBlock(from: number, to: number): void {
+    this.store.copyBlock(from, to);
   }
 
   close(): void {

@@ -13,6 +13,12 @@ export interface CacheOptions {
   readonly prefixCaching?: boolean;
 }
 
+/** A block whose content another one must have before anything is written to it. */
+export interface BlockCopy {
+  readonly from: number;
+  readonly to: number;
+}
+
 interface Table {
   readonly blocks: number[];
   readonly chain: PrefixChain;
@@ -157,23 +163,45 @@ export class CacheManager {
     return (first + hits.length) * this.blockSize;
   }
 
+  /**
+   * Lets an empty table hold the first `positions` positions of another one, which begin with the same prompt: their blocks
+   * are shared, the last one too though it may be filled by half. Takes no block from the pool. Mutates. Throws Error for a
+   * table that is not empty, or one that holds fewer positions.
+   */
+  fork(from: string, to: string, positions: number): void {
+    const source = this.table(from);
+    const target = this.table(to);
+    if (target.blocks.length > 0) throw new Error(`request ${to} has blocks already`);
+    target.blocks.push(...this.blockTable(from, positions));
+    for (const block of target.blocks) this.pool.retain(block);
+    target.offered = Math.min(source.offered, target.blocks.length);
+  }
+
   /** Whether `reserve` would succeed. Does not mutate. */
-  canReserve(id: string, positions: number): boolean {
-    return this.blocksFor(positions) - this.table(id).blocks.length <= this.available;
+  canReserve(id: string, positions: number, writeFrom = positions): boolean {
+    return this.neededBlocks(id, positions, writeFrom) <= this.available;
   }
 
   /**
-   * Lengthens the table to hold `positions`, evicting cached blocks when none is free. Mutates, all or nothing.
-   * Throws OutOfBlocksError.
+   * Lengthens the table to hold `positions`, evicting cached blocks when none is free. Positions from `writeFrom` on will be
+   * written: if others hold the first of their blocks too, the table gets a copy of its own. Returns the copies to make, in
+   * order and before anything is written. Mutates, all or nothing. Throws OutOfBlocksError.
    */
-  reserve(id: string, positions: number): void {
+  reserve(id: string, positions: number, writeFrom = positions): BlockCopy[] {
     const { blocks } = this.table(id);
-    const needed = this.blocksFor(positions) - blocks.length;
+    const needed = this.neededBlocks(id, positions, writeFrom);
     if (needed > this.available) throw new OutOfBlocksError(needed, this.available);
-    for (let i = 0; i < needed; i++) {
-      if (this.pool.counts.free === 0) this.prefixes.forget(this.pool.evictOldest());
-      blocks.push(this.pool.allocate());
+    const copies: BlockCopy[] = [];
+    const shared = this.sharedPage(blocks, writeFrom);
+    if (shared !== null) {
+      const from = blocks[shared]!;
+      const to = this.takeBlock();
+      blocks[shared] = to;
+      this.pool.release(from, this.prefixes.has(from));
+      copies.push({ from, to });
     }
+    while (blocks.length < this.blocksFor(positions)) blocks.push(this.takeBlock());
+    return copies;
   }
 
   /** Says that the first `positions` positions are computed: full blocks of the prompt may be shared from now on. Mutates. */
@@ -189,6 +217,25 @@ export class CacheManager {
   snapshot(): CacheSnapshot {
     const tables = [...this.tables].map(([id, table]) => ({ id, blocks: [...table.blocks] }));
     return { ...this.pool.snapshot(), prefixes: this.prefixes.snapshot(), tables };
+  }
+
+  private neededBlocks(id: string, positions: number, writeFrom: number): number {
+    const { blocks } = this.table(id);
+    const copies = this.sharedPage(blocks, writeFrom) === null ? 0 : 1;
+    return Math.max(0, this.blocksFor(positions) - blocks.length) + copies;
+  }
+
+  /** The page that `writeFrom` is in, if the table has it and must not write there: others hold it, or will find it. */
+  private sharedPage(blocks: readonly number[], writeFrom: number): number | null {
+    const page = Math.floor(writeFrom / this.blockSize);
+    const block = blocks[page];
+    if (block === undefined) return null;
+    return this.pool.refCount(block) > 1 || this.prefixes.has(block) ? page : null;
+  }
+
+  private takeBlock(): number {
+    if (this.pool.counts.free === 0) this.prefixes.forget(this.pool.evictOldest());
+    return this.pool.allocate();
   }
 
   /** Leading pages that may come from the prefix cache: the last position is always computed. */

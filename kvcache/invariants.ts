@@ -38,6 +38,15 @@ export function checkInvariants(snapshot: CacheSnapshot): string[] {
       else violations.push(`table ${id} holds block ${block}, outside the pool of ${total}`);
     }
   }
+  const places = new Map<number, number>();
+  for (const { id, blocks } of tables) {
+    for (const [place, block] of blocks.entries()) {
+      const other = places.get(block) ?? place;
+      if (other !== place)
+        violations.push(`table ${id} holds block ${block} as page ${place}, another as page ${other}`);
+      places.set(block, place);
+    }
+  }
   for (const [block, count] of refCounts.entries()) {
     if (count !== holders[block])
       violations.push(`block ${block} counts ${count} holders, ${holders[block]} tables hold it`);

@@ -23,10 +23,15 @@ import { Watchdog } from "./watchdog.ts";
 /** Logits of prompt rows that a step has at most: 32 MB. */
 const MOST_LOGITS = 2 ** 23;
 
+/** Blocks that are copied before other work gets a turn: some milliseconds at most. */
+const COPIES_PER_TURN = 4;
+
 /** What runs a step: a model with its paged store. */
 export interface StepRunner {
   /** Runs the sequences' rows. Rejects if the step failed: then nothing it wrote is trusted. Never called twice at once. */
   step(sequences: readonly StepSequence[]): Promise<RunnerOutput>;
+  /** Copies a block of the store, all of it. Never called while a step runs. */
+  copyBlock(from: number, to: number): void;
   close(): void;
 }
 
@@ -183,6 +188,7 @@ class StepEngine implements Engine {
       const sequences = plan.sequences.map((sequence, i) => {
         return sequence.logits === "none" ? sequence : { ...sequence, sampling: batch[i]!.sampling(sequence) };
       });
+      await this.copyBlocks(plan);
       const [step] = await Promise.all([this.runTimed(plan, sequences), eventLoopTurn()]);
       this.steps += 1;
       this.traffic = addTraffic(this.traffic, step.output.traffic);
@@ -191,6 +197,14 @@ class StepEngine implements Engine {
     } catch (error) {
       for (const generation of batch) this.drop(generation, engineErrors.stepFailed(error));
       return null;
+    }
+  }
+
+  /** A block may be megabytes: the event loop gets turns in between. */
+  private async copyBlocks({ copies }: StepPlan): Promise<void> {
+    for (const [i, { from, to }] of copies.entries()) {
+      if (i > 0 && i % COPIES_PER_TURN === 0) await eventLoopTurn();
+      this.options.runner.copyBlock(from, to);
     }
   }
 
@@ -298,7 +312,8 @@ class StepEngine implements Engine {
       generation.deadlines.push(setTimeout(giveUp, seconds * 1000));
     };
     after(queueSeconds, () => {
-      const begun = generation.report.hasStarted;
+      // A choice that waits for another one's prompt has begun with it.
+      const begun = this.gate.hasStarted(generation.batch);
       return begun ? null : engineErrors.queueTimeout(queueSeconds, this.gate.retryAfterSeconds());
     });
     after(requestSeconds, () => engineErrors.requestTimeout(requestSeconds, generation.completionTokens));

@@ -116,10 +116,6 @@ export class RequestReport {
     this.queuedAt = now();
   }
 
-  get hasStarted(): boolean {
-    return this.startedAt !== null;
-  }
-
   queued(): void {
     quietly(() => this.observer.requestQueued?.(this.request));
   }

@@ -58,6 +58,11 @@ export class QueueGate {
     if (this.starts.length > REMEMBERED_STARTS) this.starts.shift();
   }
 
+  /** Whether a sequence of this batch, which is live, has begun to run. Does not mutate. */
+  hasStarted(batch: string): boolean {
+    return this.batches.get(batch)?.started ?? false;
+  }
+
   /** A sequence of this batch has ended, or left before it ran. Mutates. */
   left(batch: string): void {
     const known = this.batches.get(batch);

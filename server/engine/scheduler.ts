@@ -1,7 +1,8 @@
 import type { AttentionSettings } from "../../attention/types.ts";
-import type { CacheManager } from "../../kvcache/cache-manager.ts";
+import type { BlockCopy, CacheManager } from "../../kvcache/cache-manager.ts";
 import { engineErrors } from "./errors.ts";
 import { PrefillBudget, type PrefillSettings } from "./prefill-budget.ts";
+import { PromptChoices } from "./prompt-choices.ts";
 import { Sequence, type SequenceRequest } from "./sequence.ts";
 import { type RowDemand, shareRows } from "./share-rows.ts";
 import { chancesOf, draftLengths, Speculation, type SpeculationSettings } from "./speculation.ts";
@@ -79,6 +80,7 @@ export class Scheduler {
   private readonly cache: CacheManager;
   private readonly settings: SchedulerSettings;
   private readonly live = new Map<string, Sequence>();
+  private readonly choices = new PromptChoices();
   /** By priority, then by who began first. */
   private readonly running: Sequence[] = [];
   private readonly waiting = new WaitingQueue();
@@ -107,7 +109,7 @@ export class Scheduler {
   }
 
   get stats(): SchedulerStats {
-    return { running: this.running.length, waiting: this.waiting.size, ...this.totals };
+    return { running: this.running.length, waiting: this.waiting.size + this.choices.waiting, ...this.totals };
   }
 
   /** The live request of this id. Does not mutate. */
@@ -129,7 +131,7 @@ export class Scheduler {
     }
     this.cache.open(request.id, sequence.tokens.slice(), request.cacheSalt, !request.scorePrompt);
     this.live.set(request.id, sequence);
-    this.waiting.add(sequence);
+    if (!this.choices.join(sequence, request)) this.waiting.add(sequence);
   }
 
   /**
@@ -141,8 +143,11 @@ export class Scheduler {
     if (sequence === undefined) return false;
     this.live.delete(id);
     this.cache.close(id);
-    if (this.waiting.remove(sequence)) return true;
-    this.running.splice(this.running.indexOf(sequence), 1);
+    const queued = !this.choices.waitsHere(sequence);
+    const next = this.choices.leave(sequence);
+    if (!queued || (next !== null && this.waiting.replace(sequence, next))) return true;
+    if (!this.waiting.remove(sequence)) this.running.splice(this.running.indexOf(sequence), 1);
+    if (next !== null) this.waiting.add(next, true);
     return true;
   }
 
@@ -150,6 +155,7 @@ export class Scheduler {
   plan(): StepPlan | null {
     if (this.inFlight !== null) throw new Error("plan() before the last step's commit()");
     const preempted: string[] = [];
+    const copies: BlockCopy[] = [];
     const shares: Share[] = [];
     let left = this.settings.maxRows;
     const include = (sequence: Sequence, most: number) => {
@@ -159,8 +165,8 @@ export class Scheduler {
     };
 
     this.yieldToPriority(preempted);
-    for (const sequence of this.running.filter((s) => s.decoding)) {
-      if (this.makeRoom(sequence, preempted)) include(sequence, 1);
+    for (const sequence of [...this.running]) {
+      if (this.makeRoom(sequence, preempted, copies) && sequence.decoding) include(sequence, 1);
     }
     const decodeRows = shares.length;
     const budget = Math.min(left, this.prefill.rows(decodeRows, this.promptsAhead()));
@@ -176,7 +182,7 @@ export class Scheduler {
     }
     if (this.settings.speculation !== null) this.addDrafts(shares, left, this.settings.speculation);
     this.inFlight = shares;
-    return { sequences: shares.map((share) => this.describe(share)), preempted };
+    return { sequences: shares.map((share) => this.describe(share)), preempted, copies };
   }
 
   /**
@@ -207,6 +213,7 @@ export class Scheduler {
       sequence.computed += rows + accepted;
       sequence.scored = Math.max(sequence.scored, Math.min(sequence.computed, sequence.promptLength - 1));
       this.cache.markComputed(sequence.id, sequence.computed);
+      if (sequence.computed >= sequence.promptLength) this.startChoices(sequence);
       if (sampled === undefined) continue;
       this.totals.drafts += draft.length > 0 ? 1 : 0;
       this.totals.draftTokens += draft.length;
@@ -240,16 +247,41 @@ export class Scheduler {
     }
   }
 
-  /** Reserves the block of the next position, preempting from the end. False if the request itself had to yield. */
-  private makeRoom(sequence: Sequence, preempted: string[]): boolean {
+  /**
+   * Reserves the block of the next position, and one of its own if that is shared, preempting from the end. False if the
+   * request itself had to yield.
+   */
+  private makeRoom(sequence: Sequence, preempted: string[], copies: BlockCopy[]): boolean {
     if (!this.running.includes(sequence)) return false;
-    while (!this.cache.canReserve(sequence.id, sequence.tokens.length)) {
+    const { id, computed } = sequence;
+    while (!this.cache.canReserve(id, sequence.tokens.length, computed)) {
       const victim = this.running.at(-1)!;
       this.preempt(victim, preempted);
       if (victim === sequence) return false;
     }
-    this.cache.reserve(sequence.id, sequence.tokens.length);
+    copies.push(...this.cache.reserve(id, sequence.tokens.length, computed));
     return true;
+  }
+
+  /**
+   * The prompt has been computed: its other choices begin, as far as there is room, with its blocks and but its last row to
+   * run, which gives each a token of its own. The rest queue before their tenant's others, with what is cached of it.
+   */
+  private startChoices(first: Sequence): void {
+    const choices = this.choices.computed(first);
+    const shared = first.promptLength - 1;
+    // Each will need a block: a copy of the last one, or the next.
+    const room = Math.min(this.settings.maxRunning - this.running.length, this.cache.available - this.cache.watermark);
+    const started = choices.slice(0, Math.max(0, room));
+    for (const choice of started) {
+      this.cache.fork(first.id, choice.id, shared);
+      choice.computed = shared;
+      choice.cachedTokens = shared;
+      this.totals.promptTokens += choice.promptLength;
+      this.totals.cachedPromptTokens += shared;
+      this.run(choice);
+    }
+    for (const choice of choices.slice(started.length).reverse()) this.waiting.add(choice, true);
   }
 
   /**
@@ -270,14 +302,14 @@ export class Scheduler {
   private victimsOf(next: Sequence): Sequence[] | null {
     const lower = this.running.filter(({ priority }) => priority > next.priority).reverse();
     if (lower.length === 0) return null;
-    for (let count = 0; count <= lower.length; count++) {
-      const victims = lower.slice(0, count);
+    const counts = Array.from({ length: lower.length + 1 }, (_, count) => count);
+    const enough = counts.find((count) => {
       const others = this.running.length - count;
-      const released = victims.map(({ id }) => id);
-      if (others >= this.settings.maxRunning) continue;
-      if (this.cache.canAdmit(next.id, next.tokens.length, others > 0, released)) return victims;
-    }
-    return null;
+      const released = lower.slice(0, count).map(({ id }) => id);
+      if (others >= this.settings.maxRunning) return false;
+      return this.cache.canAdmit(next.id, next.tokens.length, others > 0, released);
+    });
+    return enough === undefined ? null : lower.slice(0, enough);
   }
 
   private preempt(victim: Sequence, preempted: string[]): void {

@@ -20,6 +20,8 @@ export interface SequenceRequest {
   readonly priority?: number;
   /** Requests of one priority take turns by tenant; default: all are one. */
   readonly tenant?: string;
+  /** Requests of one batch with the same `promptIds`, the very array, are choices: the prompt is computed once for all. */
+  readonly batch?: string;
 }
 
 /** A live request: its tokens, and how far the cache holds them. Only the scheduler changes it. */

@@ -1,4 +1,5 @@
 import type { AttentionSettings, StepSequence, TokenLogprob, Traffic } from "../../attention/types.ts";
+import type { BlockCopy } from "../../kvcache/cache-manager.ts";
 import type { StuckStep } from "./watchdog.ts";
 
 /** How a sequence's next tokens are chosen. Defaults and ranges are the HTTP layer's business. */
@@ -42,7 +43,10 @@ export interface GenerateRequest {
   readonly promptIds: readonly number[];
   readonly sampling: SamplingParams;
   readonly attention: AttentionSettings;
-  /** Sequences that came together in one request: the queue takes all of them or none. Default: it came alone. */
+  /**
+   * Sequences that came together in one request: the queue takes all of them or none, and those with the same `promptIds`,
+   * the very array, share its computation. Default: it came alone.
+   */
   readonly batch?: string;
   /** Lower runs sooner and takes slots and blocks from higher ones; default 0. */
   readonly priority?: number;
@@ -129,6 +133,8 @@ export interface StepPlan {
   readonly sequences: readonly PlannedSequence[];
   /** Requests that lost their blocks to make room and wait to be recomputed. */
   readonly preempted: readonly string[];
+  /** Blocks of the store to copy before the step, in this order. */
+  readonly copies: readonly BlockCopy[];
 }
 
 export interface PlannedSequence extends StepSequence {

@@ -31,6 +31,14 @@ export class WaitingQueue {
     this.count += 1;
   }
 
+  /** Puts a request in the place of one that waits and has not run yet; false if there is none. Mutates. */
+  replace(old: Sequence, next: Sequence): boolean {
+    const queue = this.levels.get(old.priority)?.tenants.get(old.tenant) ?? [];
+    const place = queue.indexOf(old);
+    if (place >= 0) queue[place] = next;
+    return place >= 0;
+  }
+
   /** Queues a request that has run before. Mutates. */
   putBack(sequence: Sequence): void {
     const { resumed } = this.levelOf(sequence.priority);

@@ -218,4 +218,110 @@ describe("CacheManager", () => {
       { seed: 2, numRuns: 600 },
     );
   });
+
+  test("a fork shares all blocks; who writes first gets a copy of the last one, and the last holder none", () => {
+    const cache = new CacheManager({ blocks: 8, blockSize: 4 });
+    cache.open("a", range(7));
+    cache.reserve("a", 7);
+    const table = cache.blockTable("a", 7);
+    for (const id of ["b", "c"]) {
+      cache.open(id, range(7));
+      cache.fork("a", id, 6);
+      expect(cache.blockTable(id, 6)).toEqual(table);
+    }
+    expect(cache.counts).toMatchObject({ owned: 2, free: 6 });
+    expect(cache.reserve("b", 7, 6)).toEqual([{ from: table[1], to: cache.blockTable("b", 7)[1] }]);
+    expect(cache.reserve("a", 8, 7)).toHaveLength(1);
+    expect(cache.reserve("c", 7, 6)).toEqual([]);
+    expect(cache.blockTable("c", 7)).toEqual(table);
+    expect(checkInvariants(cache.snapshot())).toEqual([]);
+    expect(() => cache.fork("a", "b", 4)).toThrow("request b has blocks already");
+    cache.open("d", range(7));
+    expect(() => cache.fork("a", "d", 9)).toThrow("3 blocks wanted, its table has 2");
+  });
+
+  test("a known prefix is never written to, whoever holds it", () => {
+    const cache = new CacheManager({ blocks: 8, blockSize: 4 });
+    cache.open("a", range(8));
+    cache.reserve("a", 8);
+    cache.markComputed("a", 8);
+    cache.open("b", range(8));
+    cache.fork("a", "b", 7);
+    cache.close("a");
+    const [, last] = cache.blockTable("b", 7);
+    expect(cache.reserve("b", 8, 7)).toEqual([{ from: last, to: cache.blockTable("b", 8)[1] }]);
+    expect(cache.counts).toMatchObject({ owned: 2, cached: 1 });
+  });
+
+  test("a copy needs a block, and is refused with the numbers if there is none", () => {
+    const cache = new CacheManager({ blocks: 1, blockSize: 4 });
+    cache.open("a", range(3));
+    cache.reserve("a", 3);
+    cache.open("b", range(3));
+    cache.fork("a", "b", 2);
+    expect(cache.canReserve("b", 3, 2)).toBe(false);
+    expect(() => cache.reserve("b", 3, 2)).toThrow(new OutOfBlocksError(1, 0));
+    cache.close("a");
+    expect(cache.reserve("b", 3, 2)).toEqual([]);
+  });
+
+  test("forks read what was written before them and what they wrote, never what others did", () => {
+    const step = fc.record({
+      kind: fc.constantFrom("write", "write", "write", "fork", "fork", "release", "close"),
+      id: fc.constantFrom("a", "b", "c", "d"),
+      other: fc.constantFrom("a", "b", "c", "d"),
+      length: fc.integer({ min: 1, max: 7 }),
+    });
+    let copied = 0;
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 2, max: 14 }),
+        fc.array(step, { minLength: 20, maxLength: 80 }),
+        (blocks, steps) => {
+          const cache = new CacheManager({ blocks, blockSize: 4 });
+          const prompt = range(10);
+          const store = Array.from({ length: blocks }, () => new Array<string>(4).fill(""));
+          const written = new Map<string, string[]>(); // what each table must read
+          for (const [now, { kind, id, other, length }] of steps.entries()) {
+            const own = written.get(id);
+            if (own === undefined) {
+              cache.open(id, prompt);
+              written.set(id, []);
+            } else if (kind === "write") {
+              const positions = own.length + length;
+              if (!cache.canReserve(id, positions, own.length)) continue;
+              const copies = cache.reserve(id, positions, own.length);
+              for (const { from, to } of copies) store[to] = [...store[from]!];
+              copied += copies.length;
+              const table = cache.blockTable(id, positions);
+              // A prompt's content depends on the prompt alone.
+              for (let p = own.length; p < positions; p++)
+                own[p] = p < prompt.length ? `prompt ${p}` : `${id} ${now} ${p}`;
+              for (let p = positions - length; p < positions; p++) store[table[Math.floor(p / 4)]!]![p % 4] = own[p]!;
+              cache.markComputed(id, positions);
+            } else if (kind === "fork" && other !== id && own.length === 0) {
+              const source = written.get(other) ?? [];
+              const positions = Math.min(source.length, length + 2);
+              if (positions === 0) continue;
+              cache.fork(other, id, positions);
+              written.set(id, source.slice(0, positions));
+            } else if (kind === "release") {
+              cache.release(id);
+              written.set(id, []);
+            } else if (kind === "close") {
+              cache.close(id);
+              written.delete(id);
+            }
+            expect(checkInvariants(cache.snapshot())).toEqual([]);
+            for (const [name, values] of written) {
+              const table = cache.blockTable(name, values.length);
+              expect(values.map((_, p) => store[table[Math.floor(p / 4)]!]![p % 4])).toEqual(values);
+            }
+          }
+        },
+      ),
+      { seed: 20, numRuns: 300 },
+    );
+    expect(copied).toBeGreaterThan(50);
+  });
 });

@@ -33,6 +33,16 @@ describe("checkInvariants", () => {
     ["missing counts", { refCounts: [0, 0, 2] }, "3 reference counts for 4 blocks"],
     ["a table with a block twice", { tables: [{ id: "a", blocks: [2, 2, 3] }] }, "table a holds a block twice: 2,2,3"],
     [
+      "a block that is another page for another table",
+      {
+        tables: [
+          { id: "a", blocks: [2, 3] },
+          { id: "b", blocks: [3, 2] },
+        ],
+      },
+      "table b holds block 3 as page 0, another as page 1",
+    ],
+    [
       "a block that does not exist",
       { tables: [{ id: "a", blocks: [7] }] },
       "table a holds block 7, outside the pool of 4",

@@ -17,7 +17,7 @@ function writing(tokens: readonly number[]) {
     return [{ tokenId, logprob: Number.NaN, top: [] }];
   };
   return createEngine({
-    runner: { step: async (sequences) => ({ sampled: sequences.map(next), traffic }), close() {} },
+    runner: { step: async (sequences) => ({ sampled: sequences.map(next), traffic }), copyBlock() {}, close() {} },
     config: { vocabSize, maxPositions: 128, eosTokenIds: [endOfText] },
     tokenizer: testTokenizer,
     cache: { blocks: 8, blockSize: 64 },

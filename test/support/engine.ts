@@ -79,6 +79,7 @@ export function simpleRunner(rowOf: (sequence: StepSequence, row: number) => Flo
       }),
       traffic: { scoreBytes: 0, gatherBytes: 0, denseBytes: 0, denseEquivalentBytes: 0 },
     }),
+    copyBlock: () => {},
     close: () => {},
   };
 }

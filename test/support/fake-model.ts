@@ -65,6 +65,7 @@ export interface FakeRunnerOptions {
  */
 export class FakeRunner implements StepRunner {
   readonly steps: (readonly StepSequence[])[] = [];
+  copies = 0;
   closed = false;
   private readonly options: FakeRunnerOptions;
   private readonly store: Uint32Array;
@@ -93,6 +94,15 @@ export class FakeRunner implements StepRunner {
     } finally {
       this.running = false;
     }
+  }
+
+  copyBlock(from: number, to: number): void {
+    if (this.running) throw new Error("a copy while a step runs");
+    const { blockSize } = this.options;
+    for (const values of [this.store, this.written]) {
+      values.copyWithin(to * blockSize, from * blockSize, (from + 1) * blockSize);
+    }
+    this.copies += 1;
   }
 
   close(): void {

@@ -48,7 +48,7 @@ describe("leaving", () => {
       }
       return runner.step(sequences);
     };
-    const { engine } = setUp({ runner: { step, close: () => {} } });
+    const { engine } = setUp({ runner: { step, copyBlock: () => {}, close: () => {} } });
     const requests = Array.from({ length: 8 }, (_, i) => requestOf(`r${i}`, [0], { maxTokens: 1 }));
     const outcomes = await Promise.allSettled(
       requests.map((r, i) => collect(engine, r, i === 0 ? controller.signal : undefined)),
@@ -164,7 +164,10 @@ describe("a failed step", () => {
       const output = await fake.step(sequences);
       return steps++ === 1 ? { ...output, sampled: [] } : output;
     };
-    const { engine } = setUp({ runner: { step, close: () => {} }, scheduler: { maxRunning: 1, maxRows: 8 } });
+    const { engine } = setUp({
+      runner: { step, copyBlock: () => {}, close: () => {} },
+      scheduler: { maxRunning: 1, maxRows: 8 },
+    });
     const requests = ["a", "b"].map((id) => collect(engine, requestOf(id, [3])));
     for (const outcome of await Promise.allSettled(requests)) {
       expect(outcome).toMatchObject({ status: "rejected", reason: { code: "step_failed" } });

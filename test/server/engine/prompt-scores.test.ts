@@ -76,7 +76,7 @@ describe("a prompt's log-probabilities", () => {
       return { sampled, traffic: { scoreBytes: 0, gatherBytes: 0, denseBytes: 0, denseEquivalentBytes: 0 } };
     };
     const { engine } = setUp({
-      runner: { step, close: () => {} },
+      runner: { step, copyBlock: () => {}, close: () => {} },
       config: { vocabSize: 3_000_000, maxPositions, eosTokenIds: [] },
     });
     await collect(engine, scoring(requestOf("a", range(6), { maxTokens: 0 })).request);
@@ -97,7 +97,7 @@ describe("a prompt's log-probabilities", () => {
       });
       return { sampled, traffic: { scoreBytes: 0, gatherBytes: 0, denseBytes: 0, denseEquivalentBytes: 0 } };
     };
-    const { engine } = setUp({ runner: { step, close: () => {} } });
+    const { engine } = setUp({ runner: { step, copyBlock: () => {}, close: () => {} } });
     const neighbour = collect(engine, requestOf("b", [4], { maxTokens: 3 }));
     const { request, answers } = scoring(requestOf("a", range(5)));
     await expect(collect(engine, request)).rejects.toMatchObject({

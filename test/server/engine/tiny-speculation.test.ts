@@ -54,7 +54,7 @@ describe.each(loads)("drafts do not change what $name gives with its cache in $t
   /** Drafts are run whenever there are any, so that many are wrong. */
   function engineOf(drafts: boolean, cache: Partial<EngineOptions["cache"]> = {}, maxRows = 64): Engine {
     return createEngine({
-      runner: { step: session.step.bind(session), close: () => {} },
+      runner: { step: session.step.bind(session), copyBlock: session.copyBlock.bind(session), close: () => {} },
       config: model.config,
       tokenizer,
       cache: { blocks: BLOCKS, blockSize: BLOCK, ...cache },

@@ -26,16 +26,17 @@ interface Request {
   readonly attention: AttentionSettings;
   readonly sampling?: Partial<SamplingParams>;
   readonly priority?: number;
+  readonly batch?: string;
 }
 
 let count = 0;
 
-async function generate(engine: Engine, { prompt, attention, sampling, priority = 0 }: Request) {
+async function generate(engine: Engine, { prompt, attention, sampling, priority = 0, batch }: Request) {
   const id = `request ${count++}`;
   const greedy = { maxTokens: 40, temperature: 0, topP: 1, topK: 0, stop: [], ignoreEos: true };
   const ids: number[] = [];
   const request = { id, promptIds: prompt, attention, priority, sampling: { ...greedy, ...sampling } };
-  const events = engine.generate(request);
+  const events = engine.generate({ ...request, ...(batch && { batch }) });
   for (;;) {
     const { done, value } = await events.next();
     if (done) return { ids, summary: value };
@@ -63,7 +64,8 @@ describe.each(["tiny-llama", "tiny-pythia"])("%s: tokens at temperature 0 are th
 
   /** A fresh engine over the one session, whose store keeps what earlier engines wrote. */
   function engineOf(options: Partial<EngineOptions> = {}, cache: Partial<EngineOptions["cache"]> = {}): Engine {
-    const runner = { step: session.step.bind(session), close: () => {} };
+    const [step, copyBlock] = [session.step.bind(session), session.copyBlock.bind(session)];
+    const runner = { step, copyBlock, close: () => {} };
     return createEngine({
       runner,
       config: model.config,
@@ -135,6 +137,23 @@ describe.each(["tiny-llama", "tiny-pythia"])("%s: tokens at temperature 0 are th
       const got = await Promise.all(requests.map((request) => generate(engine, request)));
       expect(got.map(({ ids }) => ids)).toEqual(expected);
       expect(engine.stats().preemptions).toBeGreaterThan(0);
+    }
+  });
+
+  test("and drawn ones too, in choices that share a prompt and copy its last block", async () => {
+    for (const length of [100, 96]) {
+      const prompt = promptOf(0, length);
+      const choices = Array.from({ length: 4 }, (_, i) => ({
+        prompt,
+        attention: modes()[i % 2]!,
+        batch: `choices ${length}`,
+        sampling: { temperature: i === 0 ? 0 : 1, seed: i },
+      }));
+      const expected = await allAlone(choices);
+      const engine = engineOf();
+      const got = await Promise.all(choices.map((choice) => generate(engine, choice)));
+      expect(got.map(({ ids }) => ids)).toEqual(expected);
+      expect(got.map(({ summary }) => summary.cachedPromptTokens)).toEqual([0, length - 1, length - 1, length - 1]);
     }
   });
 
