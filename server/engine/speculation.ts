@@ -8,7 +8,7 @@ export interface SpeculationSettings {
 }
 
 /** See docs/decisions.md for where the cost comes from. */
-export const defaultSpeculation: SpeculationSettings = { maxDraft: 8, stepCost: 2 };
+export const defaultSpeculation: SpeculationSettings = { maxDraft: 8, stepCost: 1.5 };
 
 /** A tenth of the evidence is in the last token, and an old habit of the text is forgotten in a few dozen. */
 const ADAPTATION = 0.1;
