@@ -72,7 +72,8 @@ export async function answer(
       },
       toErrorBody: (error) => {
         const apiError = toApiError(error, request.promptParam);
-        if (apiError.status >= 500 && !left.signal.aborted) requestLog.log.error({ err: error }, "stream failed");
+        const ours = apiError.status >= 500 && apiError.status !== 503 && !left.signal.aborted;
+        if (ours) requestLog.log.error({ err: error }, "stream failed");
         return apiError.body;
       },
     });
