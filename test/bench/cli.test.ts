@@ -79,6 +79,26 @@ it("measures decode steps of several rows", async () => {
   expect(results.map(({ rows }: Record<string, number>) => rows)).toEqual([1, 1, 5, 5]);
 });
 
+it("measures a stream's pace beside a long prompt", async () => {
+  const json = join(folder, "pace.json");
+  const sizes = ["--prompt", "200", "--context", "20", "--slowdowns", "2,0", "--threads", "1"];
+  const { exitCode, out, err } = await runCli(["bench", "pace", "--model", "tiny-llama", ...sizes, "--json", json]);
+  expect({ exitCode, err }).toEqual({ exitCode: 0, err: "" });
+  const { results, aloneSeconds } = JSON.parse(readFileSync(json, "utf8"));
+  expect(aloneSeconds).toBeGreaterThan(0);
+  expect(out.trim().split("\n")).toHaveLength(4 + results.length);
+  expect(results.map(({ slowdown }: { slowdown: number }) => slowdown)).toEqual([2, 0]);
+  for (const { alone, beside, tokens, firstTokenSeconds } of results) {
+    expect(Math.min(alone.medianMs, beside.medianMs, firstTokenSeconds)).toBeGreaterThan(0);
+    expect(tokens).toBeGreaterThan(0);
+  }
+  const wrong = await runCli(["bench", "pace", "--slowdowns", "0.5"]);
+  expect(wrong).toMatchObject({
+    exitCode: 2,
+    err: expect.stringContaining("numbers from 1 to 1000, or 0 for no limit"),
+  });
+});
+
 it("measures drafts, and that they change nothing", async () => {
   const json = join(folder, "speculation.json");
   const sizes = ["--batch", "2", "--max-tokens", "24", "--rounds", "1", "--threads", "1"];
