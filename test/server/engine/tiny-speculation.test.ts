@@ -105,6 +105,15 @@ describe.each(loads)("drafts do not change what $name gives with its cache in $t
     expect(Math.max(...cached)).toBe(BLOCK);
   });
 
+  test("in choices of one prompt, which copy its last block", async () => {
+    const prompt = promptOf(70);
+    const choices = [0, 1, 2].map((seed) => {
+      return { ...request(prompt, modes.mean, { temperature: seed === 0 ? 0 : 1, seed }), batch: "choices" };
+    });
+    const { cached } = await same(choices);
+    expect(cached).toEqual([0, 69, 69]);
+  });
+
   test("when requests lose their blocks on the way", async () => {
     const requests = [modes.dense, modes.mean, modes.sparq].map((attention, i) => request(promptOf(66 + i), attention));
     const { preemptions } = await same(requests, { blocks: 5, watermark: 0 });
