@@ -236,9 +236,9 @@ describe("inspectModel", () => {
       kvHeads: 2,
       headDim: 32,
       weights: { kind: "f16" },
-      // 4 layers of 2 KV heads of 32 floats: keys twice and values, and a sum for each block of 64.
-      // f16 keys and values, int8 keys to scan; for each page of 128 the ranges of the latter and the sum of the values.
-      cacheBytesPerToken: { stored: 4 * 2 * 32 * (2 * 2 + 1 + (2 * 4) / 128), dense: 4 * 2 * 32 * 2 * 2 },
+      // 4 layers of 2 KV heads of 32: f16 keys and values, int8 keys to scan; for each page of 128 the latter's ranges, the
+      // sum of the values, and a cache line for how many that are.
+      cacheBytesPerToken: { stored: 4 * 2 * (32 * (2 * 2 + 1 + (2 * 4) / 128) + 64 / 128), dense: 4 * 2 * 32 * 2 * 2 },
       graph: { removedInputs: expect.arrayContaining(["attention_mask", "past_key_values.0.key"]) },
     });
     expect(inspection.graph.attentions).toHaveLength(4);
