@@ -5,13 +5,14 @@ import { addCompare } from "./compare/command.ts";
 import { addDecode } from "./decode/command.ts";
 import { addKernel } from "./kernel/command.ts";
 import { addPace } from "./pace/command.ts";
+import { addSoak } from "./soak/command.ts";
 import { addSpeculation } from "./speculation/command.ts";
 
 /** Adds a subcommand to `sparq bench`. Its file defines the options alone and imports what measures when it runs. */
 type AddBench = (bench: Command, io: CliIo, exit: (code: number) => void) => void;
 
 /** One entry for each measurement, in the order that --help lists them. */
-const subcommands: readonly AddBench[] = [addKernel, addDecode, addPace, addSpeculation, addCompare, addCache];
+const subcommands: readonly AddBench[] = [addKernel, addDecode, addPace, addSpeculation, addCompare, addCache, addSoak];
 
 /** Adds `sparq bench` and all that it can measure. */
 export function addBenchCommands(program: Command, io: CliIo, exit: (code: number) => void): void {

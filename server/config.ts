@@ -60,6 +60,8 @@ const modelOptionsSchema = z.object({
   local: integer(0, 2 ** 31 - 1).optional(),
   /** Dense attention while fewer positions are visible. */
   minContext: integer(0, 2 ** 31 - 1).optional(),
+  /** Check the cache's bookkeeping after every step, and fail loudly. */
+  checked: z.boolean().default(false),
   /** Kept of each bucket in SparQ's top-k; 0: it is exact. */
   topKBuckets: oneOf(0, 1, 2, 4).optional(),
   /** Run drafts of next tokens where they are worth it; the tokens are the same. */

@@ -53,6 +53,7 @@ export async function loadServing(
     cache: { blocks, blockSize: BLOCK_SIZE },
     maxPositions: contextLength,
     observers: [...observers, stuckStepLog(log)],
+    checked: options.checked,
     limits: limitsOf(options),
     scheduler: schedulerOf(options),
   });

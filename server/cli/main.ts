@@ -59,6 +59,7 @@ export function createProgram(io: CliIo, exit: (code: number) => void): Command 
   addOption(serve, "--ping-seconds <n>", "silence in a stream after which a comment is sent (default: 10)");
   addOption(serve, "--grace-seconds <n>", "how long running requests may go on after SIGTERM (default: 30)");
   addOption(serve, "--log-level <level>", "trace, debug, info, warn, error or silent (default: info)");
+  addSwitch(serve, "--checked", "check the cache's bookkeeping after every step; for debugging");
   addSwitch(serve, "--log-prompts", "write prompts to the log");
   addListOption(serve, "--api-key <key>", "key that requests must bring, repeatable (better: the variable, or a file)");
   addOption(serve, "--api-key-file <path>", "file with such keys, one a line");

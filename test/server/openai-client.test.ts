@@ -13,9 +13,9 @@ afterEach(async () => {
 
 const words: Script = () => ["Once", " upon", " a", " time"].values();
 
-async function start(script: Script = words) {
+async function start(script: Script = words, options: Readonly<Record<string, unknown>> = {}) {
   const engine = new FakeEngine(script);
-  server = await serve(servingOf(engine));
+  server = await serve(servingOf(engine), options);
   await server.ready;
   const openai = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: "none", maxRetries: 0 });
   return { engine, openai, url: server.url };
@@ -244,6 +244,59 @@ describe("the openai client", () => {
       });
     }
     expect(engine.running).toBe(0);
+  });
+
+  it("throws its own class for each kind of refusal, with the server's words", async () => {
+    const { url } = await start(
+      ({ sampling }) => [new EngineError(sampling.maxTokens === 1 ? "queue_full" : "closed", "not now")],
+      { apiKey: ["a-key-of-this-server"] },
+    );
+    const client = (apiKey: string) => new OpenAI({ baseURL: `${url}/v1`, apiKey, maxRetries: 0 });
+    const allowed = client("a-key-of-this-server");
+    const body = { model, prompt: "Hello", max_tokens: 1 };
+    const refusals = [
+      [client("wrong").completions.create(body), OpenAI.AuthenticationError, 401],
+      [allowed.completions.create({ ...body, temperature: -1 }), OpenAI.BadRequestError, 400],
+      [allowed.completions.create({ ...body, model: "other" }), OpenAI.NotFoundError, 404],
+      [allowed.completions.create(body), OpenAI.RateLimitError, 429],
+      [allowed.completions.create({ ...body, stream: true }), OpenAI.RateLimitError, 429],
+      [allowed.completions.create({ ...body, max_tokens: 2 }), OpenAI.InternalServerError, 503],
+    ] as const;
+    for (const [refusal, kind, status] of refusals) {
+      const error = await Promise.resolve<unknown>(refusal).catch((thrown) => thrown);
+      expect(error).toBeInstanceOf(kind);
+      expect(error).toMatchObject({ status, code: expect.any(String), message: expect.stringMatching(/\w+ \w+/) });
+    }
+  });
+
+  it("comes again by itself when it is told to come later", async () => {
+    let times = 0;
+    const { url } = await start(() => {
+      times += 1;
+      return times === 1 ? [new EngineError("queue_full", "not now")] : ["fine"];
+    });
+    const patient = new OpenAI({ baseURL: `${url}/v1`, apiKey: "none", maxRetries: 1 });
+    const answer = await patient.completions.create({ model, prompt: "Hello", max_tokens: 1 });
+    expect([answer.choices[0]!.text, times]).toEqual(["fine", 2]);
+  });
+
+  it("gets log-probabilities in a stream of several choices, each with its own", async () => {
+    const logprobs = (id: number) => ({ id, logprob: -id, top: [{ tokenId: id, logprob: -id }] });
+    const { openai } = await start(({ sampling }) =>
+      [1, 2].map((i) => ({ text: "x", logprobs: logprobs(10 * (sampling.seed ?? 0) + i) })),
+    );
+    const chat = { model, messages: hello, n: 2, seed: 1, max_tokens: 2, logprobs: true, top_logprobs: 1 };
+    const seen = new Map<number, number[]>();
+    for await (const { choices } of await openai.chat.completions.create({ ...chat, stream: true })) {
+      for (const { index, logprobs } of choices) {
+        const found = (logprobs?.content ?? []).map(({ logprob }) => logprob);
+        seen.set(index, [...(seen.get(index) ?? []), ...found]);
+      }
+    }
+    expect([seen.get(0), seen.get(1)]).toEqual([
+      [-11, -12],
+      [-21, -22],
+    ]);
   });
 
   it("gets a failure during a stream as an error event", async () => {
