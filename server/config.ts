@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { defaultCache } from "../attention/defaults.ts";
 import { cacheDtypes, scanDtypes } from "../attention/types.ts";
-import { defaultSchedulerSettings } from "./engine/scheduler.ts";
+import { defaultSchedulerSettings } from "./engine/scheduler-types.ts";
 import { defaultSpeculation } from "./engine/speculation.ts";
 
 /** A whole number in a range, from a flag's or a variable's text. */

@@ -9,7 +9,7 @@ import { AttentionOverrideError, overrideAttention } from "./attention-settings.
 import { type ModelOptions, OptionError } from "./config.ts";
 import { createEngine, type EngineLimits } from "./engine/engine.ts";
 import type { EngineObserver } from "./engine/observer.ts";
-import { defaultSchedulerSettings, type SchedulerSettings } from "./engine/scheduler.ts";
+import { defaultSchedulerSettings, type SchedulerSettings } from "./engine/scheduler-types.ts";
 import { defaultSpeculation } from "./engine/speculation.ts";
 import { threadedEncoder } from "./prompts/encoder.ts";
 import { sizeCache } from "./resources.ts";

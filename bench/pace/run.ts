@@ -5,7 +5,7 @@ import { loadModel } from "../../models/load.ts";
 import type { ModelConfig } from "../../models/types.ts";
 import type { CliIo } from "../../server/cli/io.ts";
 import { createEngine } from "../../server/engine/engine.ts";
-import { defaultSchedulerSettings } from "../../server/engine/scheduler.ts";
+import { defaultSchedulerSettings } from "../../server/engine/scheduler-types.ts";
 import type { GenerateRequest, Tokenizer } from "../../server/engine/types.ts";
 import { createTokenizer } from "../../server/tokenizer.ts";
 import { attentionOf, cacheOf } from "../attention.ts";

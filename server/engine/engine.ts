@@ -7,7 +7,8 @@ import { EngineError, engineErrors } from "./errors.ts";
 import { Generation, type Progress, type TokenMeaning } from "./generation.ts";
 import { combineObservers, type EndReason, type EngineObserver, RequestReport } from "./observer.ts";
 import { QueueGate } from "./queue-gate.ts";
-import { type SampledTokens, Scheduler, type SchedulerSettings } from "./scheduler.ts";
+import { Scheduler } from "./scheduler.ts";
+import type { SampledTokens, SchedulerSettings } from "./scheduler-types.ts";
 import { addTraffic, describeStep, observedStep, type TimedOutput } from "./step-report.ts";
 import type {
   Engine,

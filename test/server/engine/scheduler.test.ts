@@ -3,7 +3,8 @@ import { describe, expect, test } from "vitest";
 import type { AttentionSettings } from "../../../attention/types.ts";
 import { CacheManager, type CacheOptions } from "../../../kvcache/cache-manager.ts";
 import { checkInvariants } from "../../../kvcache/invariants.ts";
-import { Scheduler, type SchedulerSettings } from "../../../server/engine/scheduler.ts";
+import { Scheduler } from "../../../server/engine/scheduler.ts";
+import type { SchedulerSettings } from "../../../server/engine/scheduler-types.ts";
 import type { SequenceRequest } from "../../../server/engine/sequence.ts";
 import type { PlannedSequence, StepPlan } from "../../../server/engine/types.ts";
 
