@@ -3,6 +3,7 @@ import type { CliIo } from "../server/cli/io.ts";
 import { addCache } from "./accuracy/cache/command.ts";
 import { addCompare } from "./compare/command.ts";
 import { addDecode } from "./decode/command.ts";
+import { addHealth } from "./health/command.ts";
 import { addKernel } from "./kernel/command.ts";
 import { addPace } from "./pace/command.ts";
 import { addSoak } from "./soak/command.ts";
@@ -12,7 +13,16 @@ import { addSpeculation } from "./speculation/command.ts";
 type AddBench = (bench: Command, io: CliIo, exit: (code: number) => void) => void;
 
 /** One entry for each measurement, in the order that --help lists them. */
-const subcommands: readonly AddBench[] = [addKernel, addDecode, addPace, addSpeculation, addCompare, addCache, addSoak];
+const subcommands: readonly AddBench[] = [
+  addKernel,
+  addDecode,
+  addPace,
+  addSpeculation,
+  addHealth,
+  addCompare,
+  addCache,
+  addSoak,
+];
 
 /** Adds `sparq bench` and all that it can measure. */
 export function addBenchCommands(program: Command, io: CliIo, exit: (code: number) => void): void {

@@ -48,6 +48,8 @@ function installPackages() {
   // No package of ours needs its install script; onnxruntime-node's would download GPU libraries.
   run("npm ci", process.platform === "win32" ? "npm.cmd" : "npm", ["ci", "--ignore-scripts", "--loglevel=error"]);
   writeFileSync(stamp, hash);
+  // What tsc remembers of a package that was not there would outlive its coming.
+  for (const folder of ["dist", "dist/page"]) rmSync(join(root, folder, ".tsbuildinfo"), { force: true });
 }
 
 function buildAddon() {

@@ -2,12 +2,12 @@ import { writeFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { CliIo } from "../../server/cli/io.ts";
 import { describeMachine, type Machine } from "../machine.ts";
+import { ServerProcess } from "../server-process.ts";
 import { ask, type Leaving } from "./client.ts";
 import type { SoakOptions } from "./command.ts";
 import { Ledger } from "./ledger.ts";
 import { type MemoryReport, type MemorySample, memoryReport } from "./memory.ts";
 import { Random } from "./random.ts";
-import { ServerProcess } from "./server-process.ts";
 import { type SoakRequest, Traffic } from "./traffic.ts";
 
 /** So little room that requests wait for blocks and lose them. */

@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { packageRoot } from "../../attention/root.ts";
+import { packageRoot } from "../attention/root.ts";
 
 /** How long a server may take to load, and to end after SIGTERM. */
 const PATIENCE_MS = 120_000;
