@@ -3,6 +3,7 @@ import { defaultCache } from "../attention/defaults.ts";
 import { cacheDtypes, scanDtypes } from "../attention/types.ts";
 import { defaultSchedulerSettings } from "./engine/scheduler-types.ts";
 import { defaultSpeculation } from "./engine/speculation.ts";
+import { toolFormatNames } from "./tools/formats.ts";
 
 /** A whole number in a range, from a flag's or a variable's text. */
 function integer(min: number, max: number) {
@@ -62,6 +63,8 @@ const modelOptionsSchema = z.object({
   minContext: integer(0, 2 ** 31 - 1).optional(),
   /** Check the cache's bookkeeping after every step, and fail loudly. */
   checked: z.boolean().default(false),
+  /** How the model writes tool calls; default: what its chat template shows. */
+  toolCallParser: z.enum(toolFormatNames, { error: `must be one of ${toolFormatNames.join(", ")}` }).optional(),
   /** Kept of each bucket in SparQ's top-k; 0: it is exact. */
   topKBuckets: oneOf(0, 1, 2, 4).optional(),
   /** Run drafts of next tokens where they are worth it; the tokens are the same. */

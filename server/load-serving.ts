@@ -11,6 +11,8 @@ import { createEngine, type EngineLimits } from "./engine/engine.ts";
 import type { EngineObserver } from "./engine/observer.ts";
 import { defaultSchedulerSettings, type SchedulerSettings } from "./engine/scheduler-types.ts";
 import { defaultSpeculation } from "./engine/speculation.ts";
+import { GrammarService } from "./grammar/service.ts";
+import { grammarVocabulary } from "./grammar/vocabulary.ts";
 import { threadedEncoder } from "./prompts/encoder.ts";
 import { sizeCache } from "./resources.ts";
 import type { Serving } from "./serving.ts";
@@ -79,9 +81,11 @@ export async function loadServing(
     tokenizer,
     prompts: threadedEncoder(tokenizer, model.tokenizer, ids),
     engine,
+    grammars: new GrammarService({ vocabulary: () => grammarVocabulary(tokenizer, config.vocabSize) }),
     contextLength,
     headDim: config.headDim,
     attention,
+    ...(options.toolCallParser === undefined ? {} : { toolCallParser: options.toolCallParser }),
   };
 }
 

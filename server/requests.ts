@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import type { z } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { AttentionOverrideError, overrideAttention } from "./attention-settings.ts";
-import type { GenerateRequest, PromptLogprobs, SamplingParams } from "./engine/types.ts";
+import type { GenerateRequest, PromptLogprobs, SamplingParams, TokenGrammar } from "./engine/types.ts";
 import { ApiError, apiErrors, toApiError } from "./errors.ts";
 import { queueingOf } from "./queueing.ts";
 import type { generationFields } from "./schemas/common.ts";
@@ -105,6 +105,10 @@ export interface SequenceOptions {
   readonly logprobs?: number;
   /** Those wanted of a prompt's own tokens, by its index; default none. */
   readonly prompt?: (index: number) => PromptLogprobs;
+  /** What the texts must be; default anything. */
+  readonly grammar?: TokenGrammar | undefined;
+  /** As in GenerateRequest. */
+  readonly visibleTokens?: readonly number[];
 }
 
 /**
@@ -120,7 +124,10 @@ export function generateRequests(
   options: SequenceOptions = {},
 ): GenerateRequest[] {
   const attention = attentionOf(serving, fields);
-  const { logprobs, prompt, choices = fields.n ?? 1 } = options;
+  const { logprobs, prompt, grammar, choices = fields.n ?? 1 } = options;
+  const { visibleTokens } = options;
+  const shown = visibleTokens === undefined ? {} : { visibleTokens };
+  const constrained = { ...(grammar === undefined ? {} : { grammar }), ...shown };
   const sequences = choices * prompts.length;
   if (sequences > MAX_SEQUENCES) {
     throw apiErrors.invalidValue("n", `the request asks for ${sequences} sequences; ${MAX_SEQUENCES} is the most`);
@@ -141,6 +148,7 @@ export function generateRequests(
         sampling: seeded,
         attention,
         ...queueing,
+        ...constrained,
       };
       return promptLogprobs === undefined ? request : { ...request, promptLogprobs };
     });

@@ -1,6 +1,7 @@
 import type { AttentionSettings } from "../attention/types.ts";
-import type { Engine, Tokenizer } from "./engine/types.ts";
+import type { Engine, TokenizedGrammars, Tokenizer } from "./engine/types.ts";
 import type { PromptEncoder } from "./prompts/encoder.ts";
+import type { ToolFormatName } from "./tools/formats.ts";
 
 /** A loaded model with its engine: what the routes serve. */
 export interface Serving {
@@ -14,16 +15,19 @@ export interface Serving {
   /** The same tokenizer for texts of any length: long ones do not keep the event loop. */
   readonly prompts: PromptEncoder;
   readonly engine: Engine;
+  readonly grammars: TokenizedGrammars;
   /** Longest sequence, prompt and generated, in tokens. */
   readonly contextLength: number;
   readonly headDim: number;
+  /** How the model writes tool calls, if its chat template does not show it. */
+  readonly toolCallParser?: ToolFormatName;
   /** For requests that say nothing. */
   readonly attention: AttentionSettings;
 }
 
 /** Ends what runs and frees the model. */
-export async function closeServing({ engine, prompts }: Serving): Promise<void> {
-  await Promise.all([engine.close(), prompts.close()]);
+export async function closeServing({ engine, prompts, grammars }: Serving): Promise<void> {
+  await Promise.all([engine.close(), prompts.close(), grammars.close()]);
 }
 
 /** What the server can say about itself at any time. */

@@ -34,6 +34,13 @@ const byteOfCharacter = new Map<string, number>();
   }
 }
 
+const characterOfByte = new Map([...byteOfCharacter].map(([character, byte]) => [byte, character]));
+
+/** Any bytes as byte-level BPE writes them. */
+export function spellByteLevel(bytes: Uint8Array): string {
+  return Array.from(bytes, (byte) => characterOfByte.get(byte)).join("");
+}
+
 function ofByteLevel(token: string): Uint8Array | null {
   const bytes = Array.from(token, (character) => byteOfCharacter.get(character));
   return bytes.every((byte) => byte !== undefined) ? Uint8Array.from(bytes) : null;

@@ -156,23 +156,29 @@ class ModelTokenizer implements Tokenizer {
 
   applyChatTemplate(messages: readonly ChatMessage[], options: ChatTemplateOptions): number[] {
     const template = this.#template();
+    const { tools, answer = "" } = options;
     const { chatTemplate = "", namedTokens } = this.info;
     const knowsDeveloper = chatTemplate.includes("developer");
-    const clean = messages.map((message) => {
-      const role = message.role === "developer" && !knowsDeveloper ? "system" : message.role;
-      return mapValues({ ...message, role }, wellFormed);
+    const renamed = messages.map((message) => {
+      return message.role === "developer" && !knowsDeveloper ? { ...message, role: "system" } : message;
     });
-    const mark = unusedMark([chatTemplate, ...clean.flatMap((message) => Object.values(message))]);
-    const breakIn = (text: string) => this.#spellings.breakIn(text, mark);
+    const texts: string[] = [];
+    const clean = withTexts({ messages: renamed, tools }, (text) => {
+      const whole = wellFormed(text);
+      texts.push(whole);
+      return whole;
+    });
+    const mark = unusedMark([chatTemplate, answer, ...texts]);
+    const given = withTexts(clean, (text) => this.#spellings.breakIn(text, mark));
     const rendered = template.render({
       ...namedTokens,
-      messages: clean.map((message) => mapValues(message, breakIn)),
+      messages: given.messages,
       add_generation_prompt: options.addGenerationPrompt,
       // Defined but none, as transformers has them.
-      tools: null,
+      tools: given.tools ?? null,
       documents: null,
     });
-    const marked = wellFormed(rendered);
+    const marked = wellFormed(rendered) + answer;
     this.#refuseFarTooLong(marked.replaceAll(mark, ""), options.contextLength);
     // As in transformers, the template alone decides on a BOS.
     return this.#encodeMarked(marked, mark, false);
@@ -203,6 +209,14 @@ class ModelTokenizer implements Tokenizer {
     if (!this.#addBos && ids[0] === bos) return ids.slice(1);
     return ids;
   }
+}
+
+/** A copy of plain data with all its texts changed, the keys of objects too. */
+function withTexts<T>(value: T, change: (text: string) => string): T {
+  if (typeof value === "string") return change(value) as T;
+  if (Array.isArray(value)) return value.map((item) => withTexts(item, change)) as T;
+  if (typeof value !== "object" || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [change(key), withTexts(item, change)])) as T;
 }
 
 /**
@@ -271,11 +285,4 @@ function contentOf(token: unknown): string | undefined {
   if (typeof token === "string") return token;
   const content = (token as { content?: unknown } | null | undefined)?.content;
   return typeof content === "string" ? content : undefined;
-}
-
-/** A record of texts with each text changed. */
-function mapValues<T extends object>(record: T, change: (text: string) => string): { [K in keyof T]: string } {
-  return Object.fromEntries(Object.entries(record).map(([key, text]) => [key, change(text)])) as {
-    [K in keyof T]: string;
-  };
 }

@@ -40,6 +40,11 @@ export function createProgram(io: CliIo, exit: (code: number) => void): Command 
   addOption(serve, "--port <n>", "port to listen on, 0 for a free one (default: 8000)");
   addModelOptions(serve);
   addOption(serve, "--attention <mode>", "dense or sparq, for requests that do not say (default: sparq)");
+  addOption(
+    serve,
+    "--tool-call-parser <format>",
+    "how the model writes tool calls: hermes, llama3_json or mistral (default: what its chat template shows)",
+  );
   addOption(serve, "--max-running <n>", "sequences that run at the same time (default: 32)");
   addOption(serve, "--max-waiting <n>", "requests that may wait; more get a 429 (default: 1024)");
   addOption(serve, "--queue-timeout <s>", "seconds that a request may wait, 0 for no limit (default: 0)");

@@ -21,6 +21,8 @@ export interface DetokenizerOptions {
   readonly promptIds?: readonly number[];
   /** Default true. */
   readonly skipSpecialTokens?: boolean;
+  /** Special tokens that are not skipped. */
+  readonly visible?: readonly number[];
 }
 
 /**
@@ -36,6 +38,9 @@ export interface DetokenizerOptions {
 export class Detokenizer {
   private readonly tokenizer: Tokenizer;
   private readonly options: { readonly skipSpecialTokens: boolean };
+  /** How the window is decoded: what is skipped is not in it. */
+  private readonly decoding: { readonly skipSpecialTokens: boolean };
+  private readonly visible: ReadonlySet<number>;
   private readonly invisible: Map<number, boolean>;
   private window: number[] = [];
   /** Leading tokens of the window that are out; they end between characters. */
@@ -48,6 +53,8 @@ export class Detokenizer {
   constructor(tokenizer: Tokenizer, options: DetokenizerOptions = {}) {
     this.tokenizer = tokenizer;
     this.options = { skipSpecialTokens: options.skipSpecialTokens ?? true };
+    this.visible = new Set(options.visible);
+    this.decoding = this.visible.size > 0 ? { skipSpecialTokens: false } : this.options;
     const cache = this.options.skipSpecialTokens ? invisibleWhenSkipping : invisibleOtherwise;
     this.invisible = cache.get(tokenizer) ?? new Map();
     cache.set(tokenizer, this.invisible);
@@ -106,16 +113,17 @@ export class Detokenizer {
 
   /** Twice, because a text's first space may be dropped: a lone space token is not invisible. */
   private isInvisible(tokenId: number): boolean {
+    if (this.visible.has(tokenId)) return false;
     let invisible = this.invisible.get(tokenId);
     if (invisible === undefined) {
-      invisible = this.decode([tokenId, tokenId]) === "";
+      invisible = this.tokenizer.decode([tokenId, tokenId], this.options) === "";
       this.invisible.set(tokenId, invisible);
     }
     return invisible;
   }
 
   private decode(ids: readonly number[]): string {
-    return ids.length === 0 ? "" : this.tokenizer.decode(ids, this.options);
+    return ids.length === 0 ? "" : this.tokenizer.decode(ids, this.decoding);
   }
 }
 

@@ -3,6 +3,7 @@ import type { SampledRow, StepSequence, Traffic } from "../../attention/types.ts
 import { CacheManager, type CacheOptions } from "../../kvcache/cache-manager.ts";
 import { checkInvariants } from "../../kvcache/invariants.ts";
 import type { ModelConfig } from "../../models/types.ts";
+import { within } from "../within.ts";
 import { EngineError, engineErrors } from "./errors.ts";
 import { Generation, type Progress, type TokenMeaning } from "./generation.ts";
 import { combineObservers, type EndReason, type EngineObserver, RequestReport } from "./observer.ts";
@@ -26,6 +27,8 @@ const MOST_LOGITS = 2 ** 23;
 
 /** Blocks that are copied before other work gets a turn: some milliseconds at most. */
 const COPIES_PER_TURN = 4;
+/** How long a step waits for masks, in milliseconds. They are mostly there in less than one. */
+const MASK_WAIT_MS = 20;
 
 /** What runs a step: a model with its paged store. */
 export interface StepRunner {
@@ -151,7 +154,14 @@ class StepEngine implements Engine {
   private async run(): Promise<void> {
     try {
       await eventLoopTurn(); // Requests that come in one turn start in one step.
-      for (let plan = this.scheduler.plan(); plan !== null; plan = this.scheduler.plan()) {
+      for (;;) {
+        const late = await this.lateMasks();
+        const plan = this.scheduler.plan(new Set(late.map(({ id }) => id)));
+        if (plan === null) {
+          if (late.length === 0) break;
+          await Promise.race(late.map(({ constraint }) => constraint?.settled()));
+          continue;
+        }
         const batch = this.join(plan);
         const step = await this.execute(plan, batch);
         const outcomes = step === null ? [] : this.accept(plan, batch, step.output.sampled);
@@ -165,6 +175,18 @@ class StepEngine implements Engine {
     } finally {
       this.loop = null;
     }
+  }
+
+  /** Those whose grammar has not said what may come next, after a moment's wait: the others do not wait longer for them. */
+  private async lateMasks(): Promise<Generation[]> {
+    const masked = [...this.live.values()].filter(({ constraint }) => constraint !== null);
+    const isLate = ({ constraint }: Generation) => constraint?.mask === null;
+    const late = masked.filter(isLate);
+    if (late.length > 0) await within(Promise.all(late.map(({ constraint }) => constraint?.settled())), MASK_WAIT_MS);
+    for (const generation of masked) {
+      if (generation.constraint?.error) this.drop(generation, engineErrors.stepFailed(generation.constraint.error));
+    }
+    return late.filter((generation) => isLate(generation) && this.isLive(generation));
   }
 
   /** The generations of a plan, in its order. */
@@ -283,7 +305,8 @@ class StepEngine implements Engine {
     const scorePrompt = request.promptLogprobs !== undefined;
     const runs = maxNewTokens > 0 || scorePrompt;
     // A prompt that is only scored runs until the token that would be next, which nobody gets to see.
-    if (runs) this.scheduler.add({ ...request, maxNewTokens: Math.max(1, maxNewTokens), scorePrompt });
+    const speculate = generation.constraint === null && request.speculate !== false;
+    if (runs) this.scheduler.add({ ...request, maxNewTokens: Math.max(1, maxNewTokens), scorePrompt, speculate });
     generation.report.queued();
     if (!runs) {
       generation.end("length");

@@ -11,6 +11,7 @@ import type {
   GenerateRequest,
   GenerationSummary,
   PlannedSequence,
+  TokenConstraint,
   TokenEvent,
   Tokenizer,
 } from "./types.ts";
@@ -54,6 +55,8 @@ export class Generation {
   private readonly endTokens: ReadonlySet<number>;
   private readonly minTokens: number;
   private readonly scores: PromptScores | null;
+  /** What its text must be; null if it may be anything. */
+  readonly constraint: TokenConstraint | null;
 
   constructor(request: GenerateRequest, maxNewTokens: number, meaning: TokenMeaning, report: RequestReport) {
     const { sampling, promptIds } = request;
@@ -62,9 +65,12 @@ export class Generation {
     this.maxNewTokens = maxNewTokens;
     this.report = report;
     this.random = new RandomStream(sampling.seed);
-    const endTokens = [...(sampling.ignoreEos ? [] : meaning.eosTokenIds), ...(sampling.stopTokenIds ?? [])];
+    this.constraint = request.grammar?.start() ?? null;
+    // Where a grammar ends, nothing can follow.
+    const ignoreEos = sampling.ignoreEos && this.constraint === null;
+    const endTokens = [...(ignoreEos ? [] : meaning.eosTokenIds), ...(sampling.stopTokenIds ?? [])];
     this.rows = new RowSettings(sampling, promptIds, endTokens);
-    this.detokenizer = new Detokenizer(meaning.tokenizer, { promptIds });
+    this.detokenizer = new Detokenizer(meaning.tokenizer, { promptIds, visible: request.visibleTokens ?? [] });
     this.stops = new StopMatcher(sampling.stop);
     // Skipped in the text, a special token would never be found there.
     const spelled = sampling.stop.flatMap((stop) => meaning.tokenizer.specialToken(stop) ?? []);
@@ -89,9 +95,26 @@ export class Generation {
     const { draft = [] } = rows;
     const own = Array.from({ length: 1 + draft.length }, (_, i) => {
       const count = this.completionTokens + i;
-      return this.rows.next(this.random.uniform(count), count < this.minTokens, draft.slice(0, i));
+      const early = count < this.minTokens && this.mayGoOn();
+      return this.rows.next(this.random.uniform(count), early, draft.slice(0, i));
     });
-    return [...scored, ...own];
+    return [...scored, ...own.map((row) => this.constrained(row))];
+  }
+
+  private constrained(row: RowSampling): RowSampling {
+    if (this.constraint === null) return row;
+    const { mask } = this.constraint;
+    if (mask === null) throw new Error(`request ${this.id} runs before its grammar has said what may come next`);
+    return { ...row, mask };
+  }
+
+  /** False where a grammar allows nothing but the end. */
+  private mayGoOn(): boolean {
+    const mask = this.constraint?.mask;
+    if (!mask) return true;
+    const rest = mask.slice();
+    for (const token of this.endTokens) rest[token >> 5]! &= ~(1 << (token & 31));
+    return rest.some((word) => word !== 0);
   }
 
   /** Takes in what these rows gave; null if that was no new token. Mutates. Throws the error of a row that has one. */
@@ -137,6 +160,7 @@ export class Generation {
     this.rows.count(tokenId);
     this.completionTokens += 1;
     const event = { tokenId, ...this.textOf(tokenId) };
+    if (event.finishReason === null) this.constraint?.accept(tokenId);
     return this.request.sampling.logprobs === undefined ? event : { ...event, logprobs: { logprob, top } };
   }
 
@@ -147,19 +171,22 @@ export class Generation {
 
   /** No more tokens: the consumer gets what is there, then the summary. Mutates; once. */
   end(reason: FinishReason): void {
+    this.constraint?.close();
     this.events.end();
     this.report.finished(reason, this);
   }
 
   /** As end(), but then the consumer gets this error. Mutates; once. */
   fail(error: unknown, reason: EndReason): void {
+    this.constraint?.close();
     this.events.fail(error);
     this.report.finished(reason, this);
   }
 
   private textOf(tokenId: number): Pick<TokenEvent, "text" | "finishReason"> {
     const mayStop = this.completionTokens > this.minTokens;
-    if (this.endTokens.has(tokenId) && mayStop) return { text: this.finish().text, finishReason: "stop" };
+    if (this.endTokens.has(tokenId) && (mayStop || this.constraint !== null))
+      return { text: this.finish().text, finishReason: "stop" };
     const { text, stopped } = this.stops.push(this.detokenizer.push(tokenId), mayStop);
     if (stopped) return { text, finishReason: "stop" };
     if (this.completionTokens < this.maxNewTokens) return { text, finishReason: null };

@@ -18,6 +18,8 @@ import { WaitingQueue } from "./waiting-queue.ts";
 /** Prompts that are admitted though rows are short: a short one need not wait until a long one is done. */
 const PROMPTS_UNDER_WAY = 4;
 
+const NONE: ReadonlySet<string> = new Set();
+
 /** One sequence's part of a step. */
 interface Share {
   readonly sequence: Sequence;
@@ -49,6 +51,8 @@ export class Scheduler {
   private readonly waiting = new WaitingQueue();
   private readonly prefill: PrefillBudget;
   private begun = 0;
+  /** Of the step that is being planned. */
+  private held: ReadonlySet<string> = NONE;
   private inFlight: readonly Share[] | null = null;
   private readonly totals = {
     preemptions: 0,
@@ -114,8 +118,12 @@ export class Scheduler {
     return true;
   }
 
-  /** The next step, or null when nothing is live. Mutates (takes blocks). Throws Error if a step awaits its commit. */
-  plan(): StepPlan | null {
+  /**
+   * The next step, or null when nothing is live but what is held back: `held` requests run no rows, since their next token
+   * cannot be chosen yet. Mutates (takes blocks). Throws Error if a step awaits its commit.
+   */
+  plan(held: ReadonlySet<string> = NONE): StepPlan | null {
+    this.held = held;
     if (this.inFlight !== null) throw new Error("plan() before the last step's commit()");
     const preempted: string[] = [];
     const copies: BlockCopy[] = [];
@@ -129,7 +137,8 @@ export class Scheduler {
 
     this.yieldToPriority(preempted);
     for (const sequence of [...this.running]) {
-      if (this.makeRoom(sequence, preempted, copies) && sequence.decoding) include(sequence, 1);
+      if (this.makeRoom(sequence, preempted, copies) && sequence.decoding && !held.has(sequence.id))
+        include(sequence, 1);
     }
     const decodeRows = shares.length;
     const budget = Math.min(left, this.prefill.rows(decodeRows, this.promptsAhead()));
@@ -139,7 +148,7 @@ export class Scheduler {
     }
 
     if (shares.length === 0) {
-      if (this.live.size > 0)
+      if (this.live.size > 0 && held.size === 0)
         throw new Error(`none of ${this.live.size} requests can run: ${JSON.stringify(this.stats)}`);
       return null;
     }
@@ -296,7 +305,7 @@ export class Scheduler {
    * One whose next page another computes in this step is left out: it will share that page.
    */
   private promptsToRun(budget: number): Sequence[] {
-    const prompts = this.running.filter((s) => !s.decoding);
+    const prompts = this.running.filter((s) => !s.decoding && !this.held.has(s.id));
     const wanted = () => prompts.reduce((sum, { pending }) => sum + pending, 0);
     while (budget > 0 && (prompts.length < PROMPTS_UNDER_WAY || wanted() < budget)) {
       const admitted = this.admitNext();
@@ -331,7 +340,8 @@ export class Scheduler {
   /** Moves the next waiting request to the running ones if it can have the blocks of all its tokens. */
   private admitNext(): Sequence | null {
     const sequence = this.waiting.first();
-    if (sequence === undefined || this.running.length >= this.settings.maxRunning) return null;
+    if (sequence === undefined || this.held.has(sequence.id)) return null;
+    if (this.running.length >= this.settings.maxRunning) return null;
     if (!this.cache.canAdmit(sequence.id, sequence.tokens.length, this.running.length > 0)) return null;
     this.waiting.shift();
     this.run(sequence);

@@ -57,6 +57,39 @@ export interface GenerateRequest {
   /** Whether drafts of its tokens may be run, where the engine does so; default true. The tokens are the same either way. */
   readonly speculate?: boolean;
   readonly promptLogprobs?: PromptLogprobs;
+  /** Special tokens that are part of the text, where others are left out. */
+  readonly visibleTokens?: readonly number[];
+  /** What the generated text must be. No drafts are run then. */
+  readonly grammar?: TokenGrammar;
+}
+
+/** Makes grammars for one model's tokens. */
+export interface TokenizedGrammars {
+  /**
+   * From EBNF, see grammar/ebnf.ts. Does not keep the event loop. Rejects with GrammarError if the grammar is too large, and
+   * with Error if compiling it failed.
+   */
+  compile(text: string): Promise<TokenGrammar>;
+  close(): Promise<void>;
+}
+
+/** Which token sequences are allowed, the model's end token included. */
+export interface TokenGrammar {
+  start(): TokenConstraint;
+}
+
+/** One generation's way through a grammar. */
+export interface TokenConstraint {
+  /** What may come next, as RowSampling.mask; null while that is being worked out. */
+  readonly mask: Int32Array | null;
+  /** Why there will be no more masks. */
+  readonly error: Error | null;
+  /** Resolves when `mask` or `error` is there. */
+  settled(): Promise<void>;
+  /** Takes in a token that the mask allowed, and not the end. Mutates: there is no mask then for a while. */
+  accept(tokenId: number): void;
+  /** Frees what it holds. Closing twice is fine. */
+  close(): void;
 }
 
 /** Log-probabilities of the prompt's own tokens are wanted. The prompt is computed in full, whatever is cached. */
@@ -184,6 +217,10 @@ export interface EncodeOptions {
 export interface ChatTemplateOptions {
   /** Ask for the beginning of the assistant's answer. */
   readonly addGenerationPrompt: boolean;
+  /** What the template is to offer to the model, as the API has them. */
+  readonly tools?: readonly unknown[];
+  /** Text of the assistant's answer to go on from; special tokens that it spells are those tokens. */
+  readonly answer?: string;
   /** As in EncodeOptions, of the rendered text. */
   readonly contextLength?: number;
 }
@@ -194,4 +231,6 @@ export interface ChatMessage {
   readonly content: string;
   /** Who speaks; few templates show it. */
   readonly name?: string;
+  /** Further fields, tool calls for one, are for the template. */
+  readonly [field: string]: unknown;
 }

@@ -5,6 +5,7 @@ import { chooseBest } from "../best-of.ts";
 import { EchoedPrompt } from "../echo.ts";
 import type { FinishReason, TokenEvent } from "../engine/types.ts";
 import { apiErrors } from "../errors.ts";
+import { requestedGrammar } from "../grammar/requested.ts";
 import { type CompletionLogprobs, CompletionLogprobsWriter, joinLogprobs, scoredTokens } from "../logprobs.ts";
 import { checkModel, encodePrompt, generateRequests, newId, readBody } from "../requests.ts";
 import { type CompletionRequest, completionRequestSchema, completionResponseSchema } from "../schemas/completions.ts";
@@ -38,6 +39,7 @@ export async function completions(context: Context, serving: Serving, options: A
   const echoes = fields.echo ? prompts.map((ids, i) => new EchoedPrompt(given[i]!, ids, serving.tokenizer)) : null;
   const requests = generateRequests(serving, id, prompts, fields, () => maxTokens, {
     choices: bestOf,
+    grammar: await requestedGrammar(fields, serving),
     ...(needed === undefined ? {} : { logprobs: needed }),
     ...(echoes === null || logprobs === undefined ? {} : { prompt: (i: number) => echoes[i]!.request(logprobs) }),
   });

@@ -1,8 +1,27 @@
 import { z } from "@hono/zod-openapi";
 import { finishReasonSchema, generationFields, integer, neutralOnly, topLogprobs, usageSchema } from "./common.ts";
-import { messagesSchema } from "./messages.ts";
+import { listOf } from "./large.ts";
+import { messagesSchema, toolCallSchema } from "./messages.ts";
 
 const isEmptyList = (list: readonly unknown[]) => list.length === 0;
+
+const MAX_TOOLS = 128;
+
+export const toolSchema = z
+  .object({
+    type: z.literal("function", { error: 'must be "function"' }),
+    function: z.object({
+      name: z
+        .string()
+        .regex(/^[\w.-]{1,64}$/, { error: "must be 1 to 64 letters, digits, underscores, dots or dashes" }),
+      description: z.string().nullish(),
+      parameters: z.looseObject({}).nullish().openapi({ description: "A JSON schema" }),
+      strict: z.boolean().nullish(),
+    }),
+  })
+  .openapi("Tool");
+
+export type Tool = z.output<typeof toolSchema>;
 
 export const chatRequestSchema = z
   .object({
@@ -13,12 +32,21 @@ export const chatRequestSchema = z
     top_logprobs: topLogprobs
       .nullish()
       .openapi({ description: "With logprobs: log-probabilities of this many of the likeliest tokens in its place" }),
-    tools: neutralOnly(z.array(z.unknown()), isEmptyList, "[] only"),
-    tool_choice: neutralOnly(
-      z.union([z.string(), z.looseObject({})]),
-      (choice) => choice === "none" || choice === "auto",
-      "none, or auto without tools",
-    ),
+    tools: listOf(toolSchema, MAX_TOOLS).nullish(),
+    tool_choice: z
+      .union(
+        [
+          z.enum(["none", "auto", "required"]),
+          z.object({ type: z.literal("function"), function: z.object({ name: z.string() }) }),
+        ],
+        { error: 'must be "none", "auto", "required" or {"type": "function", "function": {"name": ...}}' },
+      )
+      .nullish()
+      .openapi({ description: "Default auto; required and a named function are enforced token by token" }),
+    parallel_tool_calls: z
+      .boolean()
+      .nullish()
+      .openapi({ description: "Whether there may be several calls; default true" }),
     functions: neutralOnly(z.array(z.unknown()), isEmptyList, "[] only"),
   })
   .refine(({ logprobs, top_logprobs }) => logprobs || !top_logprobs, {
@@ -28,6 +56,8 @@ export const chatRequestSchema = z
   .openapi("ChatCompletionRequest");
 
 export type ChatRequest = z.output<typeof chatRequestSchema>;
+
+const chatFinishReasonSchema = z.enum([...finishReasonSchema.options, "tool_calls"]);
 
 const tokenLogprob = { token: z.string(), logprob: z.number(), bytes: z.array(integer).nullable() };
 
@@ -47,9 +77,14 @@ export const chatResponseSchema = z
     choices: z.array(
       z.object({
         index: integer,
-        message: z.object({ role: z.literal("assistant"), content: z.string(), refusal: z.null() }),
+        message: z.object({
+          role: z.literal("assistant"),
+          content: z.string().nullable(),
+          refusal: z.null(),
+          tool_calls: z.array(toolCallSchema).optional(),
+        }),
         logprobs: logprobsSchema,
-        finish_reason: finishReasonSchema,
+        finish_reason: chatFinishReasonSchema,
       }),
     ),
     usage: usageSchema,
@@ -65,9 +100,22 @@ export const chatChunkSchema = z
     choices: z.array(
       z.object({
         index: integer,
-        delta: z.object({ role: z.literal("assistant").optional(), content: z.string().optional() }),
+        delta: z.object({
+          role: z.literal("assistant").optional(),
+          content: z.string().optional(),
+          tool_calls: z
+            .array(
+              z.object({
+                index: integer,
+                id: z.string().optional(),
+                type: z.literal("function").optional(),
+                function: z.object({ name: z.string().optional(), arguments: z.string() }),
+              }),
+            )
+            .optional(),
+        }),
         logprobs: logprobsSchema,
-        finish_reason: finishReasonSchema.nullable(),
+        finish_reason: chatFinishReasonSchema.nullable(),
       }),
     ),
     usage: usageSchema.nullish(),

@@ -40,6 +40,28 @@ export const sparqSchema = z
   })
   .openapi("SparqSettings");
 
+const jsonSchema = z.union([z.looseObject({}), z.boolean()], { error: "must be a JSON schema" });
+
+export const responseFormatSchema = z
+  .discriminatedUnion(
+    "type",
+    [
+      z.object({ type: z.literal("text") }),
+      z.object({ type: z.literal("json_object") }),
+      z.object({
+        type: z.literal("json_schema"),
+        json_schema: z.object({
+          name: z.string().nullish(),
+          description: z.string().nullish(),
+          strict: z.boolean().nullish(),
+          schema: jsonSchema.nullish(),
+        }),
+      }),
+    ],
+    { error: 'must have a type of "text", "json_object" or "json_schema"' },
+  )
+  .openapi("ResponseFormat", { description: "JSON is enforced token by token, strict or not" });
+
 /** What completions and chat completions share. Every field may be null, which means absent. */
 export const generationFields = {
   model: z.string().nullish().openapi({ description: "The served model's id; GET /v1/models names it" }),
@@ -98,7 +120,7 @@ export const generationFields = {
     .openapi({ description: "Cached prompts are shared only among requests of the same salt" }),
   sparq: sparqSchema.nullish(),
 
-  response_format: neutralOnly(z.looseObject({ type: z.string() }), ({ type }) => type === "text", "text only"),
+  response_format: responseFormatSchema.nullish(),
 };
 
 /** Likeliest tokens whose log-probabilities can be had. */

@@ -1,11 +1,17 @@
 import { z } from "@hono/zod-openapi";
-import { neutralOnly, UNSUPPORTED } from "./common.ts";
+import { UNSUPPORTED } from "./common.ts";
 import { listOf } from "./large.ts";
 
 /** More than a context has tokens to show them. */
 const MAX_MESSAGES = 16_384;
 
-const roles = ["system", "developer", "user", "assistant"];
+const roles = ["system", "developer", "user", "assistant", "tool"];
+
+export const toolCallSchema = z.object({
+  id: z.string().nullish(),
+  type: z.literal("function").nullish(),
+  function: z.object({ name: z.string(), arguments: z.string() }),
+});
 
 /** A piece of a content; what an assistant refused to say is text too. */
 interface TextPart {
@@ -65,15 +71,16 @@ const messageSchema = z
   .object({
     role: z
       .string()
-      .refine((role) => !["tool", "function"].includes(role), {
-        error: "is not supported yet: tool results cannot be sent",
+      .refine((role) => role !== "function", {
+        error: 'is not supported: results of tools have the role "tool"',
         params: UNSUPPORTED,
       })
-      .refine((role) => [...roles, "tool", "function"].includes(role), { error: `must be one of ${roles.join(", ")}` })
+      .refine((role) => [...roles, "function"].includes(role), { error: `must be one of ${roles.join(", ")}` })
       .openapi({ enum: roles }),
     content: contentSchema,
     name: z.string().nullish().openapi({ description: "Who speaks, for templates that show it" }),
-    tool_calls: neutralOnly(z.array(z.unknown()), (list) => list.length === 0, "[] only"),
+    tool_calls: z.array(toolCallSchema).nullish(),
+    tool_call_id: z.string().nullish().openapi({ description: "Of a tool's result: the call that it answers" }),
   })
   .superRefine(({ role, content }, context) => {
     if (role === "assistant" || (content !== null && content !== undefined)) return;

@@ -102,10 +102,7 @@ describe("completions", () => {
     expect((await answer).body.error.message).toMatch(message ?? /./);
   });
 
-  it.each<[string, unknown]>([
-    ["suffix", "end"],
-    ["response_format", { type: "json_object" }],
-  ])("%s is refused by name", async (field, value) => {
+  it.each<[string, unknown]>([["suffix", "end"]])("%s is refused by name", async (field, value) => {
     const answer = post("/v1/completions", { prompt: "a", [field]: value });
     await expectFault(answer, { status: 400, code: "unsupported_parameter", param: field });
     expect((await answer).body.error.message).toMatch(new RegExp(`^${field}: is not supported`));
@@ -157,8 +154,9 @@ describe("chat completions", () => {
       { param: "messages[0].content[0].text" },
     ],
     ["a wrong role", { messages: [{ role: "robot", content: "" }] }, { param: "messages[0].role" }],
-    ["a tool's result", { messages: [{ role: "tool", content: "" }] }, { code: "unsupported_parameter" }],
-    ["tools", { messages: [user], tools: [{ type: "function" }] }, { code: "unsupported_parameter", param: "tools" }],
+    ["a function's result", { messages: [{ role: "function", content: "" }] }, { code: "unsupported_parameter" }],
+    ["tools", { messages: [user], tools: [{ type: "function" }] }, { param: "tools[0].function" }],
+    ["a foreign tool", { messages: [user], tools: [{ type: "search" }] }, { param: "tools[0].type" }],
     ["a tool choice", { messages: [user], tool_choice: "required" }, { param: "tool_choice" }],
     ["likeliest tokens alone", { messages: [user], top_logprobs: 2 }, { code: "invalid_value", param: "top_logprobs" }],
     ["too many", { messages: [user], logprobs: true, top_logprobs: 21 }, { param: "top_logprobs" }],

@@ -3,6 +3,8 @@ import pino, { type Logger } from "pino";
 import type { TokenizerFiles } from "../../models/types.ts";
 import { parseServerOptions } from "../../server/config.ts";
 import type { Engine } from "../../server/engine/types.ts";
+import { GrammarService } from "../../server/grammar/service.ts";
+import { grammarVocabulary } from "../../server/grammar/vocabulary.ts";
 import { localEncoder } from "../../server/prompts/encoder.ts";
 import type { Serving } from "../../server/serving.ts";
 import { type StartedServer, startServer } from "../../server/start.ts";
@@ -30,6 +32,7 @@ export function servingOf(engine: Engine, changes: Partial<Serving> = {}): Servi
     tokenizer,
     prompts: localEncoder(tokenizer),
     engine,
+    grammars: new GrammarService({ vocabulary: () => grammarVocabulary(tokenizer, tokenizer.vocabSize) }),
     contextLength: 128,
     headDim: 32,
     attention: { mode: "sparq", r: 8, k: 64, local: 16, meanValue: false, groupSum: "softmax" },

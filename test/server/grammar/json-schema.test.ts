@@ -1,0 +1,71 @@
+import { describe, expect, test } from "vitest";
+import { GrammarError } from "../../../server/grammar/errors.ts";
+import { schemaGrammar } from "../../../server/grammar/json-schema.ts";
+
+/** The path and the message of what a schema is refused for. */
+function refusal(schema: unknown): [string, string] {
+  try {
+    schemaGrammar(schema);
+  } catch (error) {
+    if (error instanceof GrammarError) return [error.path, error.message];
+    throw error;
+  }
+  throw new Error(`is not refused: ${JSON.stringify(schema)}`);
+}
+
+const inA = (schema: unknown) => ({ type: "object", properties: { a: schema } });
+let deep: unknown = {};
+for (let i = 0; i < 100; i++) deep = { items: deep };
+
+describe("what is refused, and where", () => {
+  test.each<[unknown, string, RegExp]>([
+    [7, "", /must be a schema/],
+    [false, "", /allows no value/],
+    [inA({ type: "text" }), "properties.a.type", /one or several of object.*not "text"/],
+    [inA({ type: [] }), "properties.a.type", /one or several/],
+    [inA({ pattern: "a+" }), "properties.a.pattern", /"pattern" is not supported/],
+    [inA({ not: { type: "string" } }), "properties.a.not", /not supported/],
+    [{ allOf: [{}, {}] }, "allOf", /not supported/],
+    [{ type: "object", patternProperties: { x: {} } }, "patternProperties", /not supported/],
+    [inA({ type: "string", format: "email" }), "properties.a.format", /"email" is not supported; there are date/],
+    [inA({ type: "string", format: "constructor" }), "properties.a.format", /not supported/],
+    [inA({ type: "string", maxLength: 1000 }), "properties.a.maxLength", /is 1000; 64 is the most/],
+    [inA({ type: "string", minLength: 3, maxLength: 2 }), "properties.a.maxLength", /is 2, but minLength is 3/],
+    [inA({ type: "string", minLength: -1 }), "properties.a.minLength", /whole number of at least 0, not -1/],
+    [inA({ type: "number", maximum: 1.5 }), "properties.a.maximum", /not supported for numbers/],
+    [inA({ type: "integer", minimum: 5, maximum: 3 }), "properties.a", /the least is 5, the largest 3/],
+    [inA({ type: "integer", minimum: "5" }), "properties.a.minimum", /must be a number/],
+    [inA({ type: "integer", multipleOf: 2 }), "properties.a.multipleOf", /not supported/],
+    [{ type: "array", minItems: 3, maxItems: 1 }, "maxItems", /is 1, but minItems is 3/],
+    [{ type: "array", maxItems: 5000 }, "maxItems", /1024 is the most/],
+    [{ type: "array", items: { type: "?" } }, "items.type", /one or several/],
+    [{ type: "array", prefixItems: [{ type: "?" }] }, "prefixItems[0].type", /one or several/],
+    [{ enum: [] }, "enum", /allows no value/],
+    [{ type: "string", enum: [1] }, "enum", /allows no value/],
+    [{ anyOf: [] }, "anyOf", /must not be empty/],
+    [{ anyOf: [{ type: "null" }, { type: "?" }] }, "anyOf[1].type", /one or several/],
+    [{ type: "object", anyOf: [{}] }, "anyOf", /beside "type"/],
+    [{ oneOf: [{ type: "number" }, { type: "integer" }] }, "oneOf", /items 0 and 1 may allow the same value/],
+    [{ $ref: "#/$defs/none" }, "$ref", /there is no #\/\$defs\/none/],
+    [{ $ref: "https://example.org/schema" }, "$ref", /must be a place in the schema/],
+    [{ $ref: "#" }, "#.$ref", /leads back to itself/],
+    [
+      { $ref: "#/$defs/a", $defs: { a: { anyOf: [{ type: "null" }, { $ref: "#/$defs/a" }] } } },
+      "#/$defs/a.anyOf[1].$ref",
+      /leads back to itself/,
+    ],
+    [{ type: "object", required: ["x"], additionalProperties: false }, "required", /asks for "x"/],
+    [{ type: "object", required: [1] }, "required[0]", /must be a string/],
+    [{ type: "object", properties: [] }, "properties", /must be an object/],
+    [
+      inA({ type: "object", properties: { "b c": { type: 1 } } }),
+      'properties.a.properties."b c".type',
+      /one or several/,
+    ],
+    [deep, new Array(65).fill("items").join("."), /more than 64 schemas/],
+  ])("%j", (schema, path, message) => {
+    const [at, text] = refusal(schema);
+    expect(at).toBe(path);
+    expect(text).toMatch(message);
+  });
+});
