@@ -659,3 +659,40 @@ describe("under any load", () => {
     expect(seen.refused).toBeGreaterThan(100);
   });
 });
+
+describe("requests that are held back", () => {
+  test("run no rows, and the others run as if they were not there", () => {
+    const { scheduler, add, step, commit } = setUp();
+    add("a", [1, 2]);
+    add("b", [3, 4]);
+    expect(step()).toEqual(["a 2@0*", "b 2@0*"]);
+    const plan = scheduler.plan(new Set(["a"]))!;
+    expect(summary(plan)).toEqual(["b 1@2*"]);
+    commit(plan);
+    expect(step()).toEqual(["a 1@2*", "b 1@3*"]);
+  });
+
+  test("may be all there is", () => {
+    const { scheduler, add, step } = setUp();
+    add("a", [1, 2]);
+    step();
+    expect(scheduler.plan(new Set(["a"]))).toBeNull();
+    expect(step()).toEqual(["a 1@2*"]);
+  });
+
+  test("are not let in again while they are, if they lost their blocks", () => {
+    const { scheduler, add, commit } = setUp({ blocks: 4 });
+    add("a", range(7), 9);
+    add("b", range(7, 20), 9);
+    commit(scheduler.plan()!);
+    let plan = scheduler.plan(new Set(["b"]))!;
+    while (plan.preempted.length === 0) {
+      commit(plan);
+      plan = scheduler.plan(new Set(["b"]))!;
+    }
+    expect(plan.preempted).toEqual(["b"]);
+    commit(plan, ["a"]);
+    expect(scheduler.plan(new Set(["b"]))).toBeNull();
+    expect(summary(scheduler.plan()!)[0]).toMatch(/^b /);
+  });
+});
