@@ -30,6 +30,7 @@ interface Result {
   readonly beside: Pace;
   /** Tokens that the stream got meanwhile. */
   readonly tokens: number;
+  /** Infinity (null in JSON) if the stream ended before. */
   readonly firstTokenSeconds: number;
 }
 
@@ -97,9 +98,12 @@ class Bench {
       if (times.length !== WARM_UP_TOKENS + ALONE_TOKENS) continue;
       arrival = now;
       const long = engine.generate(this.requestOf("long", promptTokens, 1)).next();
-      long.then(() => {
-        firstToken = performance.now();
-      });
+      long.then(
+        () => {
+          firstToken = performance.now();
+        },
+        () => {}, // The stream was at its end first, and the engine is closed.
+      );
     }
     await engine.close(); // The step in flight ends before the next engine's first.
     const between = times.slice(1).map((time, i) => ({ time, ms: time - times[i]! }));
@@ -144,7 +148,8 @@ function tableOf(results: readonly Result[]): string {
     const pace = ({ medianMs, p99Ms }: Pace) => `${medianMs.toFixed(1)} | ${p99Ms.toFixed(1)}`;
     const ratio = (beside.p99Ms / alone.p99Ms).toFixed(2);
     const name = slowdown === 0 ? "none" : String(slowdown);
-    return `| ${name} | ${pace(alone)} | ${pace(beside)} | ${ratio} | ${tokens} | ${firstTokenSeconds.toFixed(1)} |\n`;
+    const first = Number.isFinite(firstTokenSeconds) ? firstTokenSeconds.toFixed(1) : "after the stream's end";
+    return `| ${name} | ${pace(alone)} | ${pace(beside)} | ${ratio} | ${tokens} | ${first} |\n`;
   });
   return (
     "| limit | alone, median ms | p99 | beside, median ms | p99 | p99 ratio | tokens | prompt's first token, s |\n" +
