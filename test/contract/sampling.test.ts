@@ -3,7 +3,8 @@ import { describe, expect, test } from "vitest";
 import { loadAddon } from "../../attention/binding.ts";
 import { packSampling } from "../../attention/sampling.ts";
 import { RandomStream } from "../../server/engine/random.ts";
-import { densities, describeSampling, kinds, logitsOf, maskOf, parameters } from "./sampling.case.ts";
+import { describeSampling } from "./sampling.case.ts";
+import { densities, kinds, logitsOf, maskOf, parameters } from "./sampling-cases.ts";
 import { nativeSampling, referenceSampling, rowOf, someLogits } from "./sampling-fixture.ts";
 
 describe("the reference", () => describeSampling(referenceSampling));
