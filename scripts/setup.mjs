@@ -49,7 +49,7 @@ function installPackages() {
   run("npm ci", process.platform === "win32" ? "npm.cmd" : "npm", ["ci", "--ignore-scripts", "--loglevel=error"]);
   writeFileSync(stamp, hash);
   // What tsc remembers of a package that was not there would outlive its coming.
-  for (const folder of ["dist", "dist/page"]) rmSync(join(root, folder, ".tsbuildinfo"), { force: true });
+  for (const folder of ["dist", "dist/server/page/app"]) rmSync(join(root, folder, ".tsbuildinfo"), { force: true });
 }
 
 function buildAddon() {
@@ -65,7 +65,7 @@ function buildAddon() {
 function compile() {
   const tsc = join(root, "node_modules/typescript/bin/tsc");
   // What runs in Node, and the page, which runs in a browser.
-  for (const project of ["tsconfig.build.json", "page/tsconfig.json"])
+  for (const project of ["tsconfig.build.json", "server/page/app/tsconfig.json"])
     run("tsc", process.execPath, [tsc, "-p", project]);
 }
 

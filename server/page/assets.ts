@@ -34,8 +34,8 @@ const libraries: Readonly<Record<string, string>> = {
  * libraries from where npm put them. `index.html` is among them. Throws if the modules are not compiled.
  */
 export function readAssets(): ReadonlyMap<string, Asset> {
-  const source = join(packageRoot(), "page");
-  const compiled = join(packageRoot(), "dist", "page");
+  const source = join(packageRoot(), "server", "page", "app");
+  const compiled = join(packageRoot(), "dist", "server", "page", "app");
   if (!existsSync(join(compiled, "main.js"))) {
     throw new Error(`the page is not compiled: ${compiled} has no main.js; run \`npm run setup\``);
   }

@@ -37,17 +37,7 @@ describe("the Dockerfile", () => {
 
   it("ignores nothing that the build needs", () => {
     const ignored = new Set(read("deploy/Dockerfile.dockerignore").split("\n"));
-    for (const needed of [
-      "server",
-      "attention",
-      "kvcache",
-      "models",
-      "bench",
-      "page",
-      "scripts",
-      "bin",
-      "package-lock.json",
-    ]) {
+    for (const needed of ["server", "attention", "kvcache", "models", "bench", "scripts", "bin", "package-lock.json"]) {
       expect(existsSync(new URL(needed, root)), needed).toBe(true);
       expect(ignored.has(needed), needed).toBe(false);
     }

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { chunksOf, eventData } from "../../page/event-stream.ts";
+import { chunksOf, eventData } from "../../server/page/app/event-stream.ts";
 
 async function* pieces(text: string, cuts: readonly number[] = []): AsyncGenerator<Uint8Array> {
   const bytes = new TextEncoder().encode(text);

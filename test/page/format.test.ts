@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { bytes, duration, percent, rate } from "../../page/format.ts";
+import { bytes, duration, percent, rate } from "../../server/page/app/format.ts";
 
 it("writes bytes in the unit that leaves few digits", () => {
   expect([0, 999, 1000, 1_550_000, 99_960_000, 999_600_000, 5e15].map(bytes)).toEqual([

@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { kStops, nearestStop } from "../../page/k-stops.ts";
-import { attentionOf, defaultSettings, requestFields, restoreSettings } from "../../page/settings.ts";
-import type { Stats } from "../../page/stats.ts";
+import { kStops, nearestStop } from "../../server/page/app/k-stops.ts";
+import { attentionOf, defaultSettings, requestFields, restoreSettings } from "../../server/page/app/settings.ts";
+import type { Stats } from "../../server/page/app/stats.ts";
 
 const stats: Stats = {
   model: "m",

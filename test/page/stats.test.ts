@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { interval, type Sample } from "../../page/stats.ts";
+import { interval, type Sample } from "../../server/page/app/stats.ts";
 
 function sample(at: number, generated: number, [score, gather, dense, equivalent]: readonly number[]): Sample {
   const traffic = {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { messagesOf, restoreTurns, type Turn } from "../../page/turns.ts";
+import { messagesOf, restoreTurns, type Turn } from "../../server/page/app/turns.ts";
 
 const turn = (id: number, question: string, answer: string, state: Turn["state"] = "done"): Turn => {
   return { id, question, answer, state };

@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
 import { posix } from "node:path";
 import { describe, expect, it } from "vitest";
-import type { Stats } from "../../page/stats.ts";
 import { createApp } from "../../server/app.ts";
+import type { Stats } from "../../server/page/app/stats.ts";
 import { readAssets } from "../../server/page/assets.ts";
 import { statsSchema } from "../../server/schemas/status.ts";
 import { FakeEngine } from "../support/fake-engine.ts";

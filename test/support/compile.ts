@@ -5,7 +5,7 @@ import { spawnSync } from "node:child_process";
  * begin with `npm test`. Type errors are printed but do not stop the run: what can be compiled is.
  */
 export default function compile(): void {
-  for (const project of ["tsconfig.build.json", "page/tsconfig.json"]) {
+  for (const project of ["tsconfig.build.json", "server/page/app/tsconfig.json"]) {
     const { error } = spawnSync(process.execPath, ["node_modules/typescript/bin/tsc", "-p", project], {
       stdio: "inherit",
     });
