@@ -3,20 +3,8 @@ import { afterEach, describe, expect, it } from "vitest";
 import type { StartedServer } from "../../../server/start.ts";
 import { createTokenizer } from "../../../server/tokenizer.ts";
 import { FakeEngine } from "../../support/fake-engine.ts";
+import { hermesTemplate } from "../../support/hermes-template.ts";
 import { serve, servingOf, testTokenizerFiles } from "../../support/serving.ts";
-
-// As Qwen 2.5 and Hermes 2 Pro write it, in short.
-const hermesTemplate = `{%- if tools %}<|im_start|>system
-{%- for tool in tools %}
-{{ tool | tojson }}{% endfor %}
-Call as <tool_call>{"name": ..., "arguments": ...}</tool_call><|im_end|>
-{% endif %}
-{%- for message in messages %}<|im_start|>{{ message.role }}
-{{ message.content }}
-{%- for call in (message.tool_calls or []) %}<tool_call>{{ call.function.name }} {{ call.function.arguments.city }}</tool_call>{% endfor %}
-{%- if message.tool_call_id %} for {{ message.tool_call_id }}{% endif %}<|im_end|>
-{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
-{% endif %}`;
 
 let server: StartedServer | undefined;
 afterEach(async () => {
