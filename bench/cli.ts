@@ -5,6 +5,7 @@ import { addCompare } from "./compare/command.ts";
 import { addDecode } from "./decode/command.ts";
 import { addHealth } from "./health/command.ts";
 import { addKernel } from "./kernel/command.ts";
+import { addOverhead } from "./overhead/command.ts";
 import { addPace } from "./pace/command.ts";
 import { addSoak } from "./soak/command.ts";
 import { addSpeculation } from "./speculation/command.ts";
@@ -17,6 +18,7 @@ const subcommands: readonly AddBench[] = [
   addKernel,
   addDecode,
   addPace,
+  addOverhead,
   addSpeculation,
   addHealth,
   addCompare,

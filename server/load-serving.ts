@@ -1,13 +1,13 @@
 import { basename, dirname, extname } from "node:path";
 import type { Logger } from "pino";
 import { defaultAttention } from "../attention/defaults.ts";
-import { BLOCK_SIZE, bytesPerBlock, openSession } from "../attention/session.ts";
+import { BLOCK_SIZE, bytesPerBlock, openSession, type Session } from "../attention/session.ts";
 import type { AttentionSettings } from "../attention/types.ts";
 import { loadModel } from "../models/load.ts";
 import type { ModelConfig } from "../models/types.ts";
 import { AttentionOverrideError, overrideAttention } from "./attention-settings.ts";
 import { type ModelOptions, OptionError } from "./config.ts";
-import { createEngine, type EngineLimits } from "./engine/engine.ts";
+import { createEngine, type EngineLimits, type StepRunner } from "./engine/engine.ts";
 import type { EngineObserver } from "./engine/observer.ts";
 import { defaultSchedulerSettings, type SchedulerSettings } from "./engine/scheduler-types.ts";
 import { defaultSpeculation } from "./engine/speculation.ts";
@@ -19,13 +19,15 @@ import type { Serving } from "./serving.ts";
 import { createTokenizer } from "./tokenizer.ts";
 
 /**
- * Loads a model and makes an engine for it, watched by `observers`. Throws ModelError for a model that cannot be used, OptionError for attention
- * settings that do not fit it, and Error for a cache that is too small.
+ * Loads a model and makes an engine for it, watched by `observers`; `runnerOf` may put something
+ * between the engine and its session. Throws ModelError for a model that cannot be used, OptionError for attention settings
+ * that do not fit it, and Error for a cache that is too small.
  */
 export async function loadServing(
   options: ModelOptions,
   log: Logger,
   observers: readonly EngineObserver[] = [],
+  runnerOf: (session: Session) => StepRunner = (session) => session,
 ): Promise<Serving> {
   const started = performance.now();
   const model = await loadModel(options.model, { onProgress: progressTo(log) });
@@ -49,7 +51,7 @@ export async function loadServing(
     ...(options.threads === undefined ? {} : { threads: options.threads }),
   });
   const engine = createEngine({
-    runner: session,
+    runner: runnerOf(session),
     config,
     tokenizer,
     cache: { blocks, blockSize: BLOCK_SIZE },

@@ -99,6 +99,18 @@ it("measures a stream's pace beside a long prompt", async () => {
   });
 });
 
+it("measures what a server adds to steps", async () => {
+  const json = join(folder, "overhead.json");
+  const sizes = ["--batch", "2", "--context", "64", "--tokens", "16", "--rounds", "1", "--threads", "1"];
+  const { exitCode, out, err } = await runCli(["bench", "overhead", "--model", "tiny-llama", ...sizes, "--json", json]);
+  expect({ exitCode, err }).toEqual({ exitCode: 0, err: "" });
+  expect(out).toMatch(/gap between native calls.*sampling and gap: .* % of a step's graph/s);
+  const { served, direct } = JSON.parse(readFileSync(json, "utf8"));
+  expect(direct.steps).toBe(served.steps);
+  expect(served.steps).toBeGreaterThan(4);
+  for (const { period, graph, gap } of [served, direct]) expect(period).toBeGreaterThan(Math.max(graph, gap));
+});
+
 it("measures drafts, and that they change nothing", async () => {
   const json = join(folder, "speculation.json");
   const sizes = ["--batch", "2", "--max-tokens", "24", "--rounds", "1", "--threads", "1"];
