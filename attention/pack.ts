@@ -1,3 +1,4 @@
+import { packTail } from "./pack-tail.ts";
 import { packSampling } from "./sampling.ts";
 import type { AttentionSettings, RowSampling, StepInput, StepSequence } from "./types.ts";
 
@@ -25,6 +26,7 @@ export interface PackedStep {
  * or fewer rows than have logits.
  */
 export function packStep(sequences: readonly StepSequence[]): PackedStep {
+  const tail = packTail(sequences);
   const logitRows: number[] = [];
   const logitRanges: LogitRange[] = [];
   const rowStarts = [0];
@@ -60,6 +62,7 @@ export function packStep(sequences: readonly StepSequence[]): PackedStep {
     settings: concatenate("attention", sequences, packSettings, sequences.length * SETTINGS_LENGTH),
     logitRows: Int32Array.from(logitRows),
     ...(sampling.length > 0 ? { sampling: packSampling(sampledRows, sampling) } : {}),
+    ...(tail === undefined ? {} : { tail }),
   };
   return { input, logitRanges };
 }

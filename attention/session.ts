@@ -1,6 +1,7 @@
 import type { ModelConfig } from "../models/types.ts";
 import { loadAddon, runtimeLibraryPath } from "./binding.ts";
 import { packStep } from "./pack.ts";
+import { splitHidden } from "./pack-tail.ts";
 import { sampledRow } from "./sampling.ts";
 import { defaultThreads } from "./threads.ts";
 import type {
@@ -55,6 +56,8 @@ export interface SequencesOutput {
   readonly logits: readonly Float32Array[];
   /** For each sequence, in order, what its rows were sampled to; empty without sampling. */
   readonly sampled: readonly (readonly SampledRow[])[];
+  /** For each sequence, in order, what its rows go on with if they stopped between layers. */
+  readonly hidden: readonly (Float32Array | undefined)[];
   readonly traffic: Traffic;
   /** Wall time inside the native call, seconds. */
   readonly seconds: number;
@@ -71,6 +74,8 @@ export interface Session {
   readonly blocks: number;
   readonly blockSize: number;
   readonly threads: number;
+  /** Layers that a prompt's rows may stop between; undefined if they cannot stop. */
+  readonly layers: number | undefined;
   /**
    * Runs the sequences' new tokens. Rejects for a sequence that does not fit the store or the model, with the numbers, and
    * when a step is running already; nothing has been written to the store then.
@@ -113,6 +118,7 @@ class OpenSession implements Session {
   readonly blocks: number;
   readonly blockSize: number;
   readonly threads: number;
+  readonly layers: number | undefined;
   private readonly vocabSize: number;
 
   constructor(
@@ -125,6 +131,7 @@ class OpenSession implements Session {
     this.blocks = sizes.blocks;
     this.blockSize = sizes.blockSize;
     this.threads = sizes.threads;
+    this.layers = session.relayWidth > 0 ? session.layers : undefined;
     this.vocabSize = sizes.vocabSize;
   }
 
@@ -142,6 +149,7 @@ class OpenSession implements Session {
     return {
       logits,
       sampled,
+      hidden: splitHidden(sequences, output.hidden, this.session.relayWidth),
       traffic: output.traffic,
       seconds: output.seconds,
       attentionSeconds: output.attentionSeconds,

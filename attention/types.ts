@@ -71,6 +71,19 @@ export interface StepSequence {
   readonly logits: "none" | "last" | "all";
   /** How each of these rows becomes a token, in order. Without it their logits are given. */
   readonly sampling?: readonly RowSampling[];
+  /**
+   * The rows pass through some layers only; the others in other steps, in order. Sequences that have it come last in a step,
+   * after at least one that has not, and all have the same. Their logits can be wanted where `end` is the last layer's.
+   */
+  readonly layers?: LayerRange;
+}
+
+/** Layers [begin, end) of a model. */
+export interface LayerRange {
+  readonly begin: number;
+  readonly end: number;
+  /** [rows, hidden size]: what the step that ended at `begin` gave for these rows; undefined if that is 0. */
+  readonly hidden?: Float32Array;
 }
 
 /**
@@ -157,11 +170,22 @@ export interface StepInput {
   readonly settings: Int32Array; // [N * 8], see Settings in native/attention.h
   readonly logitRows: Int32Array; // [R], rows of which logits are wanted, ascending
   readonly sampling?: SamplingInput;
+  readonly tail?: TailInput;
+}
+
+/** The sequences of a step that pass through layers [beginLayer, endLayer) only: those from the given one on. */
+export interface TailInput {
+  readonly firstSequence: number;
+  readonly beginLayer: number;
+  readonly endLayer: number;
+  readonly hidden: Float32Array; // [rows, relayWidth], empty when beginLayer is 0
 }
 
 export interface StepOutput {
   /** [R, vocabSize]; empty if every row was sampled. */
   readonly logits: Float32Array;
+  /** [rows, relayWidth] of a tail that stopped before the last layer; else empty. */
+  readonly hidden: Float32Array;
   readonly sampled: SampledRows;
   readonly traffic: Traffic;
   /** Wall time inside the native call, seconds. */
@@ -197,6 +221,8 @@ export interface NativeSession {
   readonly runtimeVersion: string;
   /** Layers whose attention the graph asks for, as found at load. */
   readonly layers: number;
+  /** Values of a row between two layers; 0 if rows cannot stop there. */
+  readonly relayWidth: number;
   /** Runs one step off the main thread. Steps of one session never overlap: a second call while one runs rejects. */
   step(input: StepInput): Promise<StepOutput>;
   close(): void;

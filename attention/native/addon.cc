@@ -134,6 +134,7 @@ class StepJob : public Job {
   Napi::Value result(Napi::Env env) override {
     Napi::Object object = Napi::Object::New(env);
     object.Set("logits", float32Array(env, std::move(output_.logits), output_.logitCount));
+    object.Set("hidden", float32Array(env, std::move(output_.hidden), output_.hiddenCount));
     object.Set("sampled", sampledObject(env, output_.sampled));
     object.Set("traffic", trafficObject(env, output_.traffic));
     object.Set("seconds", output_.seconds);
@@ -154,12 +155,14 @@ class SessionObject : public Napi::ObjectWrap<SessionObject> {
     if (!state_) typeError(info.Env(), "use loadSession()");
     runtimeVersion_ = state_->session->runtimeVersion();
     layers_ = state_->session->layers();
+    relayWidth_ = static_cast<double>(state_->session->relayWidth());
   }
 
   static Napi::Function define(Napi::Env env) {
     return DefineClass(env, "Session",
                        {InstanceAccessor<&SessionObject::runtimeVersion>("runtimeVersion"),
-                        InstanceAccessor<&SessionObject::layers>("layers"), InstanceMethod<&SessionObject::step>("step"),
+                        InstanceAccessor<&SessionObject::layers>("layers"),
+                        InstanceAccessor<&SessionObject::relayWidth>("relayWidth"), InstanceMethod<&SessionObject::step>("step"),
                         InstanceMethod<&SessionObject::close>("close")});
   }
 
@@ -172,6 +175,7 @@ class SessionObject : public Napi::ObjectWrap<SessionObject> {
  private:
   Napi::Value runtimeVersion(const Napi::CallbackInfo& info) { return Napi::String::New(info.Env(), runtimeVersion_); }
   Napi::Value layers(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), layers_); }
+  Napi::Value relayWidth(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), relayWidth_); }
 
   Napi::Value step(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
@@ -179,7 +183,8 @@ class SessionObject : public Napi::ObjectWrap<SessionObject> {
       StepInput input = stepInputOf(objectOf(info[0], "the step"));
       if (state_->closed) throw Napi::Error::New(env, "the session is closed");
       if (state_->running) throw Napi::Error::New(env, "a step of this session is running; steps must not overlap");
-      checkStep(input, state_->session->store().shape(), state_->session->config().vocabSize);
+      const Session& session = *state_->session;
+      checkStep(input, session.store().shape(), session.config().vocabSize, session.relayWidth());
       return Job::start(env, std::make_unique<StepJob>(state_, std::move(input)), "sparq step");
     });
   }
@@ -193,6 +198,7 @@ class SessionObject : public Napi::ObjectWrap<SessionObject> {
   std::shared_ptr<SessionState> state_;
   std::string runtimeVersion_;
   int layers_ = 0;
+  double relayWidth_ = 0;
 };
 
 class LoadJob : public Job {

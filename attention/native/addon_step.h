@@ -32,11 +32,21 @@ inline SamplingInput samplingOf(const Napi::Value& value) {
           .masks = int32Field(input, "masks")};
 }
 
+inline Tail tailOf(const Napi::Value& value) {
+  if (value.IsUndefined()) return {};
+  const Napi::Object input = objectOf(value, "tail");
+  return {.firstSequence = integerField(input, "firstSequence", 0),
+          .beginLayer = integerField(input, "beginLayer", 0),
+          .endLayer = integerField(input, "endLayer", 0),
+          .hidden = float32Field(input, "hidden")};
+}
+
 inline StepInput stepInputOf(const Napi::Object& input) {
   return {.batch = batchOf(input),
           .tokenIds = int32Field(input, "tokenIds"),
           .logitRows = int32Field(input, "logitRows"),
-          .sampling = samplingOf(input.Get("sampling"))};
+          .sampling = samplingOf(input.Get("sampling")),
+          .tail = tailOf(input.Get("tail"))};
 }
 
 // Hands the memory over without a copy; it is freed when JavaScript drops the array.

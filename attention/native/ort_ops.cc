@@ -4,6 +4,7 @@
 
 #include "ort_kernel.h"
 #include "ort_linears.h"
+#include "ort_relay.h"
 #include "quantised_linear.h"
 #include "rope.h"
 #include "step_input.h"
@@ -86,9 +87,10 @@ struct PagedAttention {
   }
 
   Projection projectionOf(const Heads& heads, const Input& input) const {
-    if (input.shape.size() < 2 || input.rows() != context.rows) {
-      fail(std::string(heads.name) + " has shape " + ort::shapeText(input.shape) + " in a step of " +
-           std::to_string(context.rows) + " rows");
+    const int32_t rows = context.rowsAt(params.layer);
+    if (input.shape.size() < 2 || input.rows() != rows) {
+      fail(std::string(heads.name) + " has shape " + ort::shapeText(input.shape) + " in a step of " + std::to_string(rows) +
+           " rows");
     }
     if (heads.end(params.headDim) > input.width()) {
       fail(std::string(heads.name) + " has rows of " + std::to_string(input.width()) + " values, its " +
@@ -105,7 +107,7 @@ struct PagedAttention {
     std::vector<int64_t> outShape = query.shape;
     outShape.back() = int64_t(params.heads) * params.headDim;
     float* out = outputOf(kernelContext, outShape);
-    const Step step{context.sequences.data(), static_cast<int32_t>(context.sequences.size()), context.rows,
+    const Step step{context.sequences.data(), context.sequencesAt(params.layer), context.rowsAt(params.layer),
                     rope ? context.cosSin(*rope) : nullptr};
     const auto started = std::chrono::steady_clock::now();
     attendLayer(context.path, context.store, params, step, qProjection, kProjection, vProjection, out,
@@ -193,9 +195,12 @@ struct JoinProducts {
   StepContext& context;
 };
 
-void StepContext::begin(std::vector<Sequence> newSequences, int32_t newRows) {
+void StepContext::begin(std::vector<Sequence> newSequences, int32_t newRows, Tail newTail, float* newParked) {
   sequences = std::move(newSequences);
   rows = newRows;
+  tail = std::move(newTail);
+  wholeRows_ = tail.present() ? sequences[tail.firstSequence].rowStart : rows;
+  parked = newParked;
   traffic = {};
   attentionSeconds = 0;
   for (auto& table : ropeTables_) table->filled = false;
@@ -203,7 +208,9 @@ void StepContext::begin(std::vector<Sequence> newSequences, int32_t newRows) {
 
 Traffic StepContext::end() {
   sequences.clear();
-  rows = 0;
+  rows = wholeRows_ = 0;
+  tail = {};
+  parked = nullptr;
   return traffic;
 }
 
@@ -221,18 +228,30 @@ const float* StepContext::cosSin(RopeTable& table) {
   return table.cosSin.data();
 }
 
-void StepContext::claimLayer(int32_t layer, const std::string& node) {
-  const auto [other, isNew] = layers.emplace(layer, node);
+void StepContext::claimLayer(int32_t layer, const std::string& node) { claim("PagedAttention", layers, layer, node); }
+
+void StepContext::claimRelay(int32_t layer, int64_t width, const std::string& node) {
+  claim("Relay", relays, layer, node);
+  if (relayWidth != 0 && width != relayWidth) {
+    throw std::invalid_argument("sparq.Relay node \"" + node + "\" (layer " + std::to_string(layer) + ") has hidden_size " +
+                                std::to_string(width) + ", others have " + std::to_string(relayWidth));
+  }
+  relayWidth = width;
+}
+
+void StepContext::claim(const char* op, std::map<int32_t, std::string>& nodes, int32_t layer, const std::string& node) {
+  const auto [other, isNew] = nodes.emplace(layer, node);
   if (isNew) return;
-  throw std::invalid_argument("sparq.PagedAttention nodes \"" + other->second + "\" and \"" + node + "\" both have layer " +
-                              std::to_string(layer));
+  throw std::invalid_argument(std::string("sparq.") + op + " nodes \"" + other->second + "\" and \"" + node +
+                              "\" both have layer " + std::to_string(layer));
 }
 
 Operators::Operators(StepContext& context)
     : domain_(ort::make<ort::CustomOpDomainOwner>(ort::createCustomOpDomain, "sparq")) {
   operators_ = {Operator{lifeCycle<PagedAttention>(), &context}, Operator{lifeCycle<SwiGlu>(), &context},
                 Operator{lifeCycle<SplitActivations>(), &context}, Operator{lifeCycle<JoinProducts>(), &context},
-                Operator{qlinearOperator(), &context},             Operator{qembeddingOperator(), &context}};
+                Operator{qlinearOperator(), &context},             Operator{qembeddingOperator(), &context},
+                Operator{relayOperator(), &context}};
   auto& attention = operators_[0];
   auto& swiGlu = operators_[1];
   auto& split = operators_[2];

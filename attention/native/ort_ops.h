@@ -5,6 +5,9 @@
 //   dimensions + [num_heads * head_dim]. Integer attributes layer, num_heads, num_kv_heads, head_dim, rotary_dim,
 //   rope_interleaved, window, and {q,k,v}_offset, {q,k,v}_head_stride: component c of head h is at offset + h *
 //   head_stride + c of a row. Float attributes scale, rope_scale. All are required.
+// Relay: inputs x and addend [1, T, hidden_size], as they come out of the layer before; output [1, T', hidden_size], their sum.
+//   T' is another number where the step's tail stops or begins (see Tail in step_input.h): its sums are then handed out, or
+//   what was handed out comes in. Integer attributes layer (1 and on; the layer that follows), hidden_size.
 // SwiGLU: input [..., 2F], gate then up; output [..., F].
 // QLinear: inputs x [..., K], weights (constant, uint8 [bytes], packed as qlinear.h says) and bias [N], which may be left
 //   out; output [..., N]. Integer attributes K, N, bits, block_size, half_scales, offsets (0 or 1), planes (int8 values
@@ -22,6 +25,7 @@
 
 #include "attention.h"
 #include "ort_runtime.h"
+#include "step_input.h"
 
 namespace sparq {
 
@@ -40,7 +44,12 @@ class StepContext {
   StepContext(KvStore& store, Path path, int threads) : store(store), path(path), threads(threads) {}
 
   // The sequences point into memory that must last until the step has ended.
-  void begin(std::vector<Sequence> sequences, int32_t rows);
+  // So must `parked`, where the tail's rows go that stop before the last layer: [rows][relayWidth].
+  void begin(std::vector<Sequence> sequences, int32_t rows, Tail tail = {}, float* parked = nullptr);
+
+  // The step as this layer sees it.
+  int32_t rowsAt(int32_t layer) const { return tail.isIn(layer) ? rows : wholeRows_; }
+  int32_t sequencesAt(int32_t layer) const { return tail.isIn(layer) ? static_cast<int32_t>(sequences.size()) : tail.firstSequence; }
 
   // Forgets the step's sequences and returns what they read.
   Traffic end();
@@ -51,17 +60,26 @@ class StepContext {
   const float* cosSin(RopeTable& table);
   // Throws std::invalid_argument when another node has the layer already.
   void claimLayer(int32_t layer, const std::string& node);
+  // The same for relays, which must agree in their width.
+  void claimRelay(int32_t layer, int64_t width, const std::string& node);
 
   KvStore& store;
   const Path path;
   const int threads;
   std::map<int32_t, std::string> layers;  // layer -> its node's name
+  std::map<int32_t, std::string> relays;
+  int64_t relayWidth = 0;  // 0: there are no relays
   std::vector<Sequence> sequences;
   int32_t rows = 0;
+  Tail tail;
+  float* parked = nullptr;
   Traffic traffic;              // of the current step
   double attentionSeconds = 0;  // of the current step, wall time, summed over its layers
 
  private:
+  static void claim(const char* op, std::map<int32_t, std::string>& nodes, int32_t layer, const std::string& node);
+
+  int32_t wholeRows_ = 0;  // before the tail's
   std::vector<std::unique_ptr<RopeTable>> ropeTables_;
 };
 
@@ -81,8 +99,9 @@ class Operators {
   friend struct SplitActivations;
   friend struct JoinProducts;
   friend struct QLinear;
+  friend struct Relay;
 
-  std::array<Operator, 6> operators_;
+  std::array<Operator, 7> operators_;
   ort::CustomOpDomainOwner domain_;
 };
 

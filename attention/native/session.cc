@@ -156,13 +156,21 @@ void Session::checkGraph() {
     throw std::runtime_error("it has sparq.PagedAttention nodes for " + std::to_string(layers()) +
                              " layers, the KV store is made for " + std::to_string(store_->shape().layers));
   }
+  const int relays = static_cast<int>(context_.relays.size());
+  if (relays != 0 && relays != layers() - 1) {
+    throw std::runtime_error("it has sparq.Relay nodes for " + std::to_string(relays) + " of its " + std::to_string(layers()) +
+                             " layers, must have them for all but the first, or none");
+  }
   binding_ = ort::make<ort::IoBindingOwner>(ort::createIoBinding, session_.get());
 }
 
 StepOutput Session::step(const StepInput& input) {
   const auto started = std::chrono::steady_clock::now();
-  checkStep(input, store_->shape(), config_.vocabSize);
-  const std::vector<int64_t> ids(input.tokenIds.begin(), input.tokenIds.end());
+  checkStep(input, store_->shape(), config_.vocabSize, relayWidth());
+  const Tail& tail = input.tail;
+  const int32_t rowCountOfWhole = tail.present() ? input.batch.rowStarts[tail.firstSequence] : input.batch.rowCount();
+  const int32_t embedded = tail.beginLayer > 0 ? rowCountOfWhole : input.batch.rowCount();
+  const std::vector<int64_t> ids(input.tokenIds.begin(), input.tokenIds.begin() + embedded);
   const std::vector<int64_t> rows(input.logitRows.begin(), input.logitRows.end());
   const auto rowCount = static_cast<int64_t>(rows.size());
   StepOutput output;
@@ -179,7 +187,11 @@ StepOutput Session::step(const StepInput& input) {
   check(ort::bindInput(binding_.get(), "input_ids", idsTensor.get()));
   check(ort::bindInput(binding_.get(), "logit_rows", rowsTensor.get()));
   check(ort::bindOutput(binding_.get(), "logits", logitsTensor.get()));
-  context_.begin(input.batch.sequences(), input.batch.rowCount());
+  if (tail.present() && tail.endLayer < store_->shape().layers) {
+    output.hiddenCount = size_t(input.batch.rowCount() - rowCountOfWhole) * relayWidth();
+    output.hidden = allocateFloats(output.hiddenCount);
+  }
+  context_.begin(input.batch.sequences(), input.batch.rowCount(), tail, output.hidden.get());
   ort::Status* status = ort::runWithBinding(session_.get(), nullptr, binding_.get());
   // The binding must not keep looking at this step's memory.
   ort::clearBoundInputs(binding_.get());

@@ -27,6 +27,8 @@ Floats allocateFloats(size_t size);
 struct StepOutput {
   Floats logits;  // [R][vocabSize], or nothing if every row was sampled
   size_t logitCount = 0;
+  Floats hidden;  // of a tail that stops before the last layer: [its rows][relayWidth], to go on with
+  size_t hiddenCount = 0;
   SampledRows sampled;
   double samplingSeconds = 0;  // of `seconds`
   double attentionSeconds = 0;  // of `seconds`: all layers' attention, the writing of their keys and values included
@@ -37,7 +39,7 @@ struct StepOutput {
 class Session {
  public:
   // The graph's contract: inputs input_ids int64 [1, T] and logit_rows int64 [R]; output logits float [1, R, vocabSize];
-  // PagedAttention nodes for every layer of the store. Throws std::runtime_error that names the file and what is wrong.
+  // PagedAttention nodes for every layer of the store; a Relay before each but the first, or none. Throws std::runtime_error that names the file and what is wrong.
   static std::unique_ptr<Session> fromFile(const ort::Runtime& runtime, std::shared_ptr<KvStore> store,
                                            const std::string& graphPath, const SessionConfig& config);
   static std::unique_ptr<Session> fromBytes(const ort::Runtime& runtime, std::shared_ptr<KvStore> store,
@@ -52,6 +54,8 @@ class Session {
   const std::string& runtimeVersion() const { return runtimeVersion_; }
   // Layers whose attention the graph has.
   int layers() const { return static_cast<int>(context_.layers.size()); }
+  // Values of a row between layers, 0 if the graph has no relays and rows cannot stop there.
+  int64_t relayWidth() const { return context_.relayWidth; }
 
  private:
   Session(const ort::Runtime& runtime, std::shared_ptr<KvStore> store, const SessionConfig& config);

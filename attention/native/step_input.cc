@@ -84,6 +84,24 @@ void checkOwnership(const std::vector<Sequence>& sequences, int32_t blockSize) {
   }
 }
 
+void checkTail(const StepInput& input, int32_t layers, int64_t relayWidth) {
+  const Tail& tail = input.tail;
+  if (!tail.present()) return;
+  require(relayWidth > 0, "the graph has no relays: all rows of a step must pass through all layers");
+  const int32_t sequences = input.batch.sequenceCount();
+  require(tail.firstSequence >= 1 && tail.firstSequence < sequences, "the tail begins at sequence ", tail.firstSequence, " of ",
+          sequences, ", must leave some before it and have some");
+  require(tail.beginLayer >= 0 && tail.beginLayer < tail.endLayer && tail.endLayer <= layers, "the tail's layers are ",
+          tail.beginLayer, " to ", tail.endLayer, ", must be some of 0 to ", layers);
+  const int64_t first = input.batch.rowStarts[tail.firstSequence], rows = input.batch.rowCount() - first;
+  const int64_t expected = tail.beginLayer == 0 ? 0 : rows * relayWidth;
+  require(static_cast<int64_t>(tail.hidden.size()) == expected, "the tail's hidden state has ", tail.hidden.size(),
+          " values, must have ", expected, " for ", rows, " rows that begin at layer ", tail.beginLayer);
+  const bool stops = tail.endLayer < layers && !input.logitRows.empty() && input.logitRows.back() >= first;
+  require(!stops, "logits of row ", input.logitRows.empty() ? 0 : input.logitRows.back(), " are wanted, which stops before layer ",
+          tail.endLayer, " of ", layers);
+}
+
 }  // namespace
 
 std::vector<Sequence> Batch::sequences() const {
@@ -116,7 +134,7 @@ void checkBatch(const Batch& batch, int64_t rows, const StoreShape& store) {
   checkOwnership(sequences, store.blockSize);
 }
 
-void checkStep(const StepInput& input, const StoreShape& store, int32_t vocabSize) {
+void checkStep(const StepInput& input, const StoreShape& store, int32_t vocabSize, int64_t relayWidth) {
   checkBatch(input.batch, static_cast<int64_t>(input.tokenIds.size()), store);
   for (size_t i = 0; i < input.tokenIds.size(); i++) {
     const int32_t token = input.tokenIds[i];
@@ -129,6 +147,7 @@ void checkStep(const StepInput& input, const StoreShape& store, int32_t vocabSiz
     require(i == 0 || row > input.logitRows[i - 1], "logitRows[", i, "] is ", row, " after ",
             i == 0 ? 0 : input.logitRows[i - 1], ", must ascend");
   }
+  checkTail(input, store.layers, relayWidth);
   checkSampling(input.sampling, static_cast<int64_t>(input.logitRows.size()), vocabSize);
 }
 

@@ -24,11 +24,22 @@ struct Batch {
   std::vector<Sequence> sequences() const;
 };
 
+// Prompts may go through the layers in several steps: the last sequences of a step then pass through some layers only.
+struct Tail {
+  int32_t firstSequence = -1;  // with all that follow it; -1: every sequence passes through all layers
+  int32_t beginLayer = 0, endLayer = 0;
+  std::vector<float> hidden;   // [rows][hidden size], what an earlier step that ended at beginLayer gave; nothing if that is 0
+
+  bool present() const { return firstSequence >= 0; }
+  bool isIn(int32_t layer) const { return !present() || (layer >= beginLayer && layer < endLayer); }
+};
+
 struct StepInput {
   Batch batch;
   std::vector<int32_t> tokenIds;   // [T]
   std::vector<int32_t> logitRows;  // [R], ascending
   SamplingInput sampling = {};     // of logit rows; of none by default
+  Tail tail = {};
 };
 
 // Throws std::invalid_argument that names the field, its index and the numbers, when a batch of `rows` rows does not fit
@@ -36,8 +47,9 @@ struct StepInput {
 // and another one uses, settings out of range.
 void checkBatch(const Batch& batch, int64_t rows, const StoreShape& store);
 
-// checkBatch, checkSampling, and tokens in [0, vocabSize), logit rows inside the step and strictly ascending.
-void checkStep(const StepInput& input, const StoreShape& store, int32_t vocabSize);
+// checkBatch, checkSampling, and tokens in [0, vocabSize), logit rows inside the step and strictly ascending, of rows that
+// reach the last layer; a tail that fits the graph, whose relays have `relayWidth` values, or 0 for none.
+void checkStep(const StepInput& input, const StoreShape& store, int32_t vocabSize, int64_t relayWidth);
 
 // The position of every row.
 std::vector<int32_t> positionsOf(const std::vector<Sequence>& sequences, int32_t rows);

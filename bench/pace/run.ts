@@ -130,7 +130,12 @@ class Bench {
     const { session, config, tokenizer } = this;
     const prefill = { ...defaultSchedulerSettings.prefill, slowdown: slowdown === 0 ? Infinity : slowdown };
     return createEngine({
-      runner: { step: session.step.bind(session), copyBlock: session.copyBlock.bind(session), close: () => {} },
+      runner: {
+        step: session.step.bind(session),
+        copyBlock: session.copyBlock.bind(session),
+        close: () => {},
+        layers: session.layers,
+      },
       config,
       tokenizer,
       cache: { blocks: session.blocks, blockSize: session.blockSize, prefixCaching: false },

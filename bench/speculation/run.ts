@@ -127,7 +127,12 @@ class Bench {
     const { session, config, tokenizer } = this;
     // An engine of its own: nothing of another run is cached.
     const engine = createEngine({
-      runner: { step: session.step.bind(session), copyBlock: session.copyBlock.bind(session), close: () => {} },
+      runner: {
+        step: session.step.bind(session),
+        copyBlock: session.copyBlock.bind(session),
+        close: () => {},
+        layers: session.layers,
+      },
       config,
       tokenizer,
       cache: { blocks: session.blocks, blockSize: session.blockSize, prefixCaching: false },

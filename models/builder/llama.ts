@@ -14,8 +14,8 @@ interface Parts {
 
 /**
  * Writes a Llama decoder as a canonical graph: RMSNorm, grouped-query attention with rope in sparq.PagedAttention, SwiGLU;
- * q, k and v are one product, gate and up another. Values are [1, T, width]; only the rows that `logit_rows` names reach
- * the output layer.
+ * q, k and v are one product, gate and up another, and between layers a sparq.Relay, where rows may stop and go on in another
+ * step. Values are [1, T, width]; only the rows that `logit_rows` names reach the output layer.
  * @param onLayer called before each layer, and before the output layer
  * @returns the name of each layer's attention node
  */
@@ -32,6 +32,7 @@ export function buildLlama(parts: Parts, onLayer: (layer: number) => void = () =
     onLayer(layer);
     const source = `model.layers.${layer}`;
     const name = (part: string) => `layers.${layer}.${part}`;
+    if (layer > 0) stream.relay(name("relay"), layer);
     const attentionInput = stream.normalised(name("attention_norm"), `${source}.input_layernorm.weight`);
     const qkv = attentionProjections(parts, name("qkv"), attentionInput, `${source}.self_attn`);
     const context = pagedAttention(parts, name("attention"), qkv, layer, frequencies);
@@ -69,6 +70,16 @@ class Residual {
 
   add(value: string): void {
     this.#pending = value;
+  }
+
+  /** Makes the pending addition, where rows may stop before a layer or go on with it. */
+  relay(name: string, layer: number): void {
+    const { graph, config } = this.#parts;
+    this.#sum = graph.node("Relay", name, [this.#sum, this.#pending!], {
+      domain: "sparq",
+      attributes: { layer, hidden_size: config.hiddenSize },
+    });
+    this.#pending = undefined;
   }
 
   /** Keeps only the rows that the graph's input `rows` names. */

@@ -37,11 +37,15 @@ export interface StepRunner {
   /** Copies a block of the store, all of it. Never called while a step runs. */
   copyBlock(from: number, to: number): void;
   close(): void;
+  /** The model's, if rows may stop between them. */
+  readonly layers?: number | undefined;
 }
 
 export interface RunnerOutput {
   /** For each sequence, in order, what its rows were sampled to; empty for "none". */
   readonly sampled: readonly (readonly SampledRow[])[];
+  /** For each sequence, in order, what its rows go on with if they stopped between layers. */
+  readonly hidden?: readonly (Float32Array | undefined)[];
   readonly traffic: Traffic;
   /** Wall time of the step's attention, where it is measured. */
   readonly attentionSeconds?: number;
@@ -209,10 +213,12 @@ class StepEngine implements Engine {
   private async execute(plan: StepPlan, batch: readonly Generation[]): Promise<TimedOutput | null> {
     try {
       const sequences = plan.sequences.map((sequence, i) => {
-        return sequence.logits === "none" ? sequence : { ...sequence, sampling: batch[i]!.sampling(sequence) };
+        const part = batch[i]!.goOn(sequence);
+        return part.logits === "none" ? part : { ...part, sampling: batch[i]!.sampling(sequence) };
       });
       await this.copyBlocks(plan);
       const [step] = await Promise.all([this.runTimed(plan, sequences), eventLoopTurn()]);
+      for (const [i, generation] of batch.entries()) generation.hidden = step.output.hidden?.[i];
       this.steps += 1;
       this.traffic = addTraffic(this.traffic, step.output.traffic);
       this.observer.step?.(observedStep(plan, step));
@@ -366,7 +372,11 @@ class StepEngine implements Engine {
   private reset(): void {
     this.cache = new CacheManager(this.options.cache);
     const maxScoredRows = Math.max(1, Math.floor(MOST_LOGITS / this.options.config.vocabSize));
-    this.scheduler = new Scheduler(this.cache, { maxScoredRows, ...this.options.scheduler });
+    this.scheduler = new Scheduler(this.cache, {
+      maxScoredRows,
+      layers: this.options.runner.layers ?? null,
+      ...this.options.scheduler,
+    });
   }
 
   private check(): void {

@@ -46,6 +46,8 @@ export class Generation {
   completionTokens = 0;
   cachedPromptTokens = 0;
   preemptions = 0;
+  /** What rows that stopped between layers go on with. */
+  hidden: Float32Array | undefined;
   /** When it is given up: while it waits, and in any case. */
   readonly deadlines: NodeJS.Timeout[] = [];
   private readonly random: RandomStream;
@@ -99,6 +101,13 @@ export class Generation {
       return this.rows.next(this.random.uniform(count), early, draft.slice(0, i));
     });
     return [...scored, ...own.map((row) => this.constrained(row))];
+  }
+
+  /** The rows with what an earlier step left of them, if they come from between layers. */
+  goOn(rows: PlannedSequence): PlannedSequence {
+    const { hidden } = this;
+    if (rows.layers === undefined || rows.layers.begin === 0 || hidden === undefined) return rows;
+    return { ...rows, layers: { ...rows.layers, hidden } };
   }
 
   private constrained(row: RowSampling): RowSampling {

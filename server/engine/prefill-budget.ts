@@ -4,7 +4,7 @@ export interface PrefillSettings {
    * more where more prompts wait than sequences decode. Infinity: no limit.
    */
   readonly slowdown: number;
-  /** Rows of prompts that a step may have in any case, >= 1, so that a prompt moves however slow they are. */
+  /** Rows of prompts that a step may have in any case, >= 1, so that a prompt moves however slow they are; see `layers` too. */
   readonly floor: number;
 }
 
@@ -14,6 +14,7 @@ export interface MeasuredStep {
   readonly seconds: number | null;
   /** Rows of sequences that decode, and of prompts. */
   readonly decodeRows: number;
+  /** A row that went through some layers only counts as a part of one. */
   readonly promptRows: number;
 }
 
@@ -51,10 +52,11 @@ export class PrefillBudget {
   }
 
   /**
-   * Rows of prompts that the next step may have beside `decodeRows` decode rows. Where `prompts`, how many wait for their
-   * first token, are more than these, they may add so many times as much: one stream does not hold up ten. Does not mutate.
+   * Rows of prompts that the next step may have beside `decodeRows` decode rows, often not a whole number; 0 where it is to be
+   * measured without, and the floor where nothing is known. Where `prompts`, how many wait for their first token, are more than
+   * decode, they may add so many times as much: one stream does not hold up ten. Does not mutate.
    */
-  rows(decodeRows: number, prompts = 1): number {
+  allowance(decodeRows: number, prompts = 1): number {
     const { slowdown, floor } = this.settings;
     if (decodeRows === 0 || slowdown === Number.POSITIVE_INFINITY) return Number.POSITIVE_INFINITY;
     const known = this.alone.get(decodeRows);
@@ -63,7 +65,13 @@ export class PrefillBudget {
     const seconds = known?.seconds ?? this.nearest(decodeRows);
     if (seconds === null || this.perRow === null) return floor;
     const share = Math.max(1, prompts / decodeRows);
-    return Math.max(floor, Math.floor(((slowdown - 1) * share * seconds) / this.perRow));
+    return ((slowdown - 1) * share * seconds) / this.perRow;
+  }
+
+  /** The same in whole rows, of which there are always as many as the floor where there are any. */
+  rows(decodeRows: number, prompts = 1): number {
+    const allowed = this.allowance(decodeRows, prompts);
+    return allowed === 0 ? 0 : Math.max(this.settings.floor, Math.floor(allowed));
   }
 
   /** Takes in a step's time. Mutates. */

@@ -12,6 +12,8 @@ export interface SchedulerSettings {
   readonly speculation: SpeculationSettings | null;
   /** How much rows of prompts may hold up sequences that decode. */
   readonly prefill: PrefillSettings;
+  /** The model's, if rows may stop between them: prompts then go beside sequences that decode a few layers at a time. */
+  readonly layers: number | null;
 }
 
 export const defaultSchedulerSettings: SchedulerSettings = {
@@ -20,6 +22,7 @@ export const defaultSchedulerSettings: SchedulerSettings = {
   maxScoredRows: 128,
   speculation: null,
   prefill: { slowdown: 1.75, floor: 4 },
+  layers: null,
 };
 
 /** What a step gave one request. */

@@ -1,6 +1,6 @@
-import type { AttentionSettings } from "../../attention/types.ts";
 import type { BlockCopy, CacheManager } from "../../kvcache/cache-manager.ts";
 import { engineErrors } from "./errors.ts";
+import { LayeredPrefill } from "./layered-prefill.ts";
 import { PrefillBudget } from "./prefill-budget.ts";
 import { PromptChoices } from "./prompt-choices.ts";
 import {
@@ -10,6 +10,7 @@ import {
   type SchedulerStats,
 } from "./scheduler-types.ts";
 import { Sequence, type SequenceRequest } from "./sequence.ts";
+import { countRows, rowsOf, type Share, shareOf } from "./share.ts";
 import { type RowDemand, shareRows } from "./share-rows.ts";
 import { chancesOf, draftLengths, Speculation, type SpeculationSettings } from "./speculation.ts";
 import type { PlannedSequence, StepPlan } from "./types.ts";
@@ -19,16 +20,6 @@ import { WaitingQueue } from "./waiting-queue.ts";
 const PROMPTS_UNDER_WAY = 4;
 
 const NONE: ReadonlySet<string> = new Set();
-
-/** One sequence's part of a step. */
-interface Share {
-  readonly sequence: Sequence;
-  /** Rows of tokens that are certain; those of the draft follow. */
-  readonly rows: number;
-  readonly attention: AttentionSettings;
-  readonly decoding: boolean;
-  draft: readonly number[];
-}
 
 /**
  * Decides what runs next: continuous batching with chunked prefill over a paged cache. Pure bookkeeping: no tensors, no
@@ -50,6 +41,8 @@ export class Scheduler {
   private readonly running: Sequence[] = [];
   private readonly waiting = new WaitingQueue();
   private readonly prefill: PrefillBudget;
+  /** Null if rows cannot stop between layers. */
+  private readonly layered: LayeredPrefill | null;
   private begun = 0;
   /** Of the step that is being planned. */
   private held: ReadonlySet<string> = NONE;
@@ -66,13 +59,14 @@ export class Scheduler {
   /** Throws RangeError unless 1 <= maxRunning <= maxRows and 1 <= maxScoredRows, and as PrefillBudget does. */
   constructor(cache: CacheManager, settings: Partial<SchedulerSettings> = {}) {
     this.settings = { ...defaultSchedulerSettings, ...settings };
-    const { maxRows, maxRunning, maxScoredRows, prefill } = this.settings;
+    const { maxRows, maxRunning, maxScoredRows, prefill, layers } = this.settings;
     if (!(maxRunning >= 1 && maxRunning <= maxRows)) {
       throw new RangeError(`${maxRunning} running sequences do not fit into steps of ${maxRows} rows`);
     }
     if (!(maxScoredRows >= 1)) throw new RangeError(`${maxScoredRows} scored rows of a step: at least 1 is needed`);
     this.cache = cache;
     this.prefill = new PrefillBudget(prefill);
+    this.layered = layers === null ? null : new LayeredPrefill(layers);
   }
 
   get stats(): SchedulerStats {
@@ -109,6 +103,7 @@ export class Scheduler {
     const sequence = this.live.get(id);
     if (sequence === undefined) return false;
     this.live.delete(id);
+    this.layered?.leave(sequence);
     this.cache.close(id);
     const queued = !this.choices.waitsHere(sequence);
     const next = this.choices.leave(sequence);
@@ -128,31 +123,21 @@ export class Scheduler {
     const preempted: string[] = [];
     const copies: BlockCopy[] = [];
     const shares: Share[] = [];
-    let left = this.settings.maxRows;
-    const include = (sequence: Sequence, most: number) => {
-      const { rows, attention } = sequence.nextRows(most);
-      left -= rows;
-      shares.push({ sequence, rows, attention, draft: [], decoding: sequence.decoding });
-    };
 
     this.yieldToPriority(preempted);
     for (const sequence of [...this.running]) {
       if (this.makeRoom(sequence, preempted, copies) && sequence.decoding && !held.has(sequence.id))
-        include(sequence, 1);
+        shares.push(shareOf(sequence, 1));
     }
-    const decodeRows = shares.length;
-    const budget = Math.min(left, this.prefill.rows(decodeRows, this.promptsAhead()));
-    const demands = this.demandsOf(this.promptsToRun(budget));
-    for (const [i, rows] of shareRows(demands, budget).entries()) {
-      if (rows > 0) include(demands[i]!.sequence, rows);
-    }
+    shares.push(...this.promptShares(shares.length));
 
     if (shares.length === 0) {
       if (this.live.size > 0 && held.size === 0)
         throw new Error(`none of ${this.live.size} requests can run: ${JSON.stringify(this.stats)}`);
       return null;
     }
-    if (this.settings.speculation !== null) this.addDrafts(shares, left, this.settings.speculation);
+    if (this.settings.speculation !== null)
+      this.addDrafts(shares, this.settings.maxRows - rowsOf(shares), this.settings.speculation);
     this.inFlight = shares;
     return { sequences: shares.map((share) => this.describe(share)), preempted, copies };
   }
@@ -167,7 +152,8 @@ export class Scheduler {
     if (this.inFlight === null) throw new Error("commit() without a step in flight");
     const tokens = new Map(results.map((result) => [result.requestId, result]));
     const { inFlight } = this;
-    const steps = inFlight.filter(({ sequence }) => this.live.get(sequence.id) === sequence);
+    const present = inFlight.filter(({ sequence }) => this.live.get(sequence.id) === sequence);
+    const steps = present.filter((share) => !this.layered?.stops(share));
     const lacking = steps.find(({ sequence, rows }) => rows === sequence.pending && !tokens.has(sequence.id));
     if (lacking !== undefined) throw new Error(`the step brought no token for request ${lacking.sequence.id}`);
     for (const { sequence, draft } of steps) {
@@ -177,7 +163,8 @@ export class Scheduler {
       }
     }
     this.inFlight = null;
-    this.prefill.observe({ seconds: seconds ?? null, ...countRows(inFlight) });
+    this.layered?.commit(present);
+    this.prefill.observe({ seconds: seconds ?? null, ...countRows(inFlight, this.settings.layers) });
     for (const { sequence, rows, draft } of steps) {
       const sampled = rows === sequence.pending ? tokens.get(sequence.id) : undefined;
       const accepted = sampled === undefined ? 0 : sampled.tokenIds.length - 1;
@@ -286,12 +273,34 @@ export class Scheduler {
 
   private preempt(victim: Sequence, preempted: string[]): void {
     this.running.splice(this.running.indexOf(victim), 1);
+    this.layered?.leave(victim);
     this.cache.release(victim.id);
     victim.computed = 0;
     victim.preemptions += 1;
     this.totals.preemptions += 1;
     this.waiting.putBack(victim);
     preempted.push(victim.id);
+  }
+
+  /** Rows of prompts beside so many decode rows; those that go through some layers only come last. */
+  private promptShares(decodeRows: number): Share[] {
+    const { layered } = this;
+    const allowed = this.prefill.allowance(decodeRows, this.promptsAhead());
+    // Where nothing decodes nobody is held up, and rows need others to stop beside: they begin again.
+    if (decodeRows === 0) layered?.clear();
+    if (layered !== null && layered.shares.length > 0) {
+      const held = layered.shares.some(({ sequence }) => this.held.has(sequence.id));
+      return allowed === 0 || held ? [] : layered.goOn(allowed);
+    }
+    const whole = this.prefill.rows(decodeRows, this.promptsAhead());
+    const inParts = layered !== null && allowed > 0 && allowed < Number.POSITIVE_INFINITY;
+    const rows = inParts ? Math.max(layered.chunkRows(allowed), Math.floor(allowed)) : whole;
+    const budget = Math.min(this.settings.maxRows - decodeRows, rows);
+    const demands = this.demandsOf(this.promptsToRun(budget));
+    const shares = shareRows(demands, budget).flatMap((most, i) =>
+      most > 0 ? shareOf(demands[i]!.sequence, most) : [],
+    );
+    return inParts && rowsOf(shares) > allowed ? layered.begin(shares, allowed) : shares;
   }
 
   /** Prompts that run or could now. */
@@ -366,7 +375,8 @@ export class Scheduler {
     this.totals.cachedPromptTokens += sequence.computed - before;
   }
 
-  private describe({ sequence, rows, attention, draft }: Share): PlannedSequence {
+  private describe(share: Share): PlannedSequence {
+    const { sequence, rows, attention, draft, layers } = share;
     const { id, computed, tokens, promptLength } = sequence;
     return {
       requestId: id,
@@ -375,15 +385,16 @@ export class Scheduler {
       blockTable: this.cache.blockTable(id, computed + rows + draft.length),
       attention,
       denseUntil: promptLength,
-      logits: sequence.scoring || draft.length > 0 ? "all" : rows === sequence.pending ? "last" : "none",
+      logits: this.logitsOf(share),
       ...(draft.length > 0 ? { draft } : {}),
+      ...(layers === undefined ? {} : { layers }),
     };
   }
-}
 
-/** Rows of what is certain: what drafts cost counts as part of their sequences' decode rows. */
-function countRows(steps: readonly Share[]): { decodeRows: number; promptRows: number } {
-  const decodeRows = steps.reduce((sum, { rows, decoding }) => sum + (decoding ? rows : 0), 0);
-  const all = steps.reduce((sum, { rows }) => sum + rows, 0);
-  return { decodeRows, promptRows: all - decodeRows };
+  private logitsOf(share: Share): PlannedSequence["logits"] {
+    const { sequence, rows, draft } = share;
+    if (this.layered?.stops(share)) return "none";
+    if (sequence.scoring || draft.length > 0) return "all";
+    return rows === sequence.pending ? "last" : "none";
+  }
 }

@@ -97,10 +97,14 @@ export function attentionAttributes(shape: DecoderShape, layer: number): Record<
   };
 }
 
-/** The canonical graph. `change` may alter a layer's attention attributes; one set to undefined is left out. */
+/**
+ * The canonical graph. `change` may alter a layer's attention attributes; one set to undefined is left out. With `relays`, rows
+ * may stop before these layers.
+ */
 export function decoderModel(
   { shape, embedding, layers, head, inverseFrequencies }: Decoder,
   change: (layer: number) => Readonly<Record<string, AttributeValue | undefined>> = () => ({}),
+  relays: readonly number[] = [],
 ): ModelProto {
   const { heads, kvHeads, headDim, rotaryDim, hidden, ffn, vocabSize } = shape;
   const nodes = [makeNode("Gather", ["embedding", "input_ids"], ["x0"])];
@@ -127,7 +131,15 @@ export function decoderModel(
       makeNode("MatMul", [name("middle"), name("gateUp.weight")], [name("gateUp")]),
       makeNode("SwiGLU", [name("gateUp")], [name("activated")], {}, { domain: "sparq" }),
       makeNode("MatMul", [name("activated"), name("down.weight")], [name("down")]),
-      makeNode("Add", [name("middle"), name("down")], [`x${i + 1}`]),
+      relays.includes(i + 1)
+        ? makeNode(
+            "Relay",
+            [name("middle"), name("down")],
+            [`x${i + 1}`],
+            { layer: i + 1, hidden_size: hidden },
+            { domain: "sparq", name: name("relay") },
+          )
+        : makeNode("Add", [name("middle"), name("down")], [`x${i + 1}`]),
     );
     initializers.push(
       floatTensor(name("qkv.weight"), [hidden, (heads + 2 * kvHeads) * headDim], weights.qkv),
