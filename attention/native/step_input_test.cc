@@ -14,11 +14,22 @@ namespace {
 
 using namespace sparq;
 
-constexpr StoreShape kShape{.layers = 1, .kvHeads = 1, .headDim = 8, .blockSize = 16, .blocks = 12};
-constexpr int32_t kVocabulary = 20;
+constexpr StoreShape kShape{.layers = 3, .kvHeads = 1, .headDim = 8, .blockSize = 16, .blocks = 12};
+constexpr int32_t kVocabulary = 20, kRelayWidth = 2;
 
 std::mt19937 generator(7);
 int32_t pick(int32_t low, int32_t high) { return std::uniform_int_distribution<int32_t>(low, high)(generator); }
+
+// The last sequences pass through some layers only.
+void addTail(StepInput& input) {
+  Tail& tail = input.tail;
+  tail.firstSequence = pick(1, input.batch.sequenceCount() - 1);
+  tail.beginLayer = pick(0, kShape.layers - 1);
+  tail.endLayer = pick(tail.beginLayer + 1, kShape.layers);
+  const int32_t first = input.batch.rowStarts[tail.firstSequence];
+  if (tail.beginLayer > 0) tail.hidden.resize((input.batch.rowCount() - first) * kRelayWidth);
+  while (tail.endLayer < kShape.layers && !input.logitRows.empty() && input.logitRows.back() >= first) input.logitRows.pop_back();
+}
 
 // A step that keeps every rule: each sequence has blocks of its own.
 StepInput goodStep() {
@@ -41,6 +52,7 @@ StepInput goodStep() {
     input.tokenIds.push_back(pick(0, kVocabulary - 1));
     if (pick(0, 1)) input.logitRows.push_back(row);
   }
+  if (pick(0, 1) && batch.sequenceCount() > 1) addTail(input);
   return input;
 }
 
@@ -50,12 +62,18 @@ void breakSomething(StepInput& input) {
   std::vector<int32_t>* const arrays[] = {&batch.rowStarts,       &batch.contextLengths, &batch.blockTables,
                                           &batch.blockTableStarts, &batch.settings,      &input.tokenIds,
                                           &input.logitRows};
+  int32_t* const numbers[] = {&input.tail.firstSequence, &input.tail.beginLayer, &input.tail.endLayer};
+  const int32_t extremes[] = {INT32_MIN, INT32_MAX, -1, 0, 1, pick(INT32_MIN, INT32_MAX), pick(-3, 30), pick(-3, 30)};
+  if (input.tail.present() && pick(0, 2) == 0) {
+    if (pick(0, 3) == 0) input.tail.hidden.resize(pick(0, 80));
+    else *numbers[pick(0, 2)] = extremes[pick(0, 7)];
+    return;
+  }
   std::vector<int32_t>& array = *arrays[pick(0, 6)];
   if (array.empty() || pick(0, 4) == 0) {
     array.resize(pick(0, static_cast<int32_t>(array.size()) + 2));
     return;
   }
-  const int32_t extremes[] = {INT32_MIN, INT32_MAX, -1, 0, 1, pick(INT32_MIN, INT32_MAX), pick(-3, 30), pick(-3, 30)};
   array[pick(0, static_cast<int32_t>(array.size()) - 1)] = extremes[pick(0, 7)];
 }
 
@@ -77,13 +95,13 @@ void attend(KvStore& store, WorkerPool& pool, const StepInput& input) {
 int main() {
   KvStore store(kShape);
   WorkerPool pool(2);
-  int refused = 0, accepted = 0;
+  int refused = 0, accepted = 0, tails = 0;
   for (int i = 0; i < 20000; i++) {
     StepInput input = goodStep();
     const bool broken = i % 4 != 0;
     if (broken) breakSomething(input);
     try {
-      checkStep(input, kShape, kVocabulary);
+      checkStep(input, kShape, kVocabulary, kRelayWidth);
     } catch (const std::invalid_argument& error) {
       refused++;
       if (broken) continue;
@@ -91,9 +109,21 @@ int main() {
       return 1;
     }
     accepted++;
+    const Tail& tail = input.tail;
+    if (tail.present()) {
+      // What the graph reads and writes of it.
+      const size_t rows = input.batch.rowCount() - input.batch.rowStarts.at(tail.firstSequence);
+      const bool fits = tail.hidden.size() == (tail.beginLayer > 0 ? rows * kRelayWidth : 0) && rows > 0 &&
+                        tail.firstSequence > 0 && tail.isIn(tail.beginLayer) && !tail.isIn(tail.endLayer);
+      if (!fits) {
+        std::printf("FAILED: a tail that does not fit was let through\n");
+        return 1;
+      }
+      tails++;
+    }
     attend(store, pool, input);
   }
-  if (refused < 5000 || accepted < 5000) {
+  if (refused < 5000 || accepted < 5000 || tails < 1000) {
     std::printf("FAILED: %d refused, %d accepted: the steps test nothing\n", refused, accepted);
     return 1;
   }

@@ -11,7 +11,7 @@ import {
 } from "./scheduler-types.ts";
 import { Sequence, type SequenceRequest } from "./sequence.ts";
 import { countRows, rowsOf, type Share, shareOf } from "./share.ts";
-import { type RowDemand, shareRows } from "./share-rows.ts";
+import { demandsOf, shareRows } from "./share-rows.ts";
 import { chancesOf, draftLengths, Speculation, type SpeculationSettings } from "./speculation.ts";
 import type { PlannedSequence, StepPlan } from "./types.ts";
 import { WaitingQueue } from "./waiting-queue.ts";
@@ -292,15 +292,25 @@ export class Scheduler {
       const held = layered.shares.some(({ sequence }) => this.held.has(sequence.id));
       return allowed === 0 || held ? [] : layered.goOn(allowed);
     }
-    const whole = this.prefill.rows(decodeRows, this.promptsAhead());
     const inParts = layered !== null && allowed > 0 && allowed < Number.POSITIVE_INFINITY;
-    const rows = inParts ? Math.max(layered.chunkRows(allowed), Math.floor(allowed)) : whole;
+    const rows = inParts
+      ? Math.max(layered.chunkRows(allowed), Math.floor(allowed))
+      : this.prefill.rows(decodeRows, this.promptsAhead());
     const budget = Math.min(this.settings.maxRows - decodeRows, rows);
-    const demands = this.demandsOf(this.promptsToRun(budget));
+    const demands = demandsOf(this.promptsToRun(budget), this.settings.maxScoredRows);
     const shares = shareRows(demands, budget).flatMap((most, i) =>
       most > 0 ? shareOf(demands[i]!.sequence, most) : [],
     );
-    return inParts && rowsOf(shares) > allowed ? layered.begin(shares, allowed) : shares;
+    if (!inParts || rowsOf(shares) <= allowed) return shares;
+    // One that was admitted with but one row to run decodes from now on.
+    const whole = shares.filter(({ decoding }) => decoding);
+    return [
+      ...whole,
+      ...layered.begin(
+        shares.filter(({ decoding }) => !decoding),
+        allowed,
+      ),
+    ];
   }
 
   /** Prompts that run or could now. */
@@ -331,19 +341,6 @@ export class Scheduler {
       pages.add(page);
       return true;
     });
-  }
-
-  /** What each prompt can use of a step: rows whose logits are wanted are short, so they go to the first in order. */
-  private demandsOf(prompts: readonly Sequence[]): (RowDemand & { readonly sequence: Sequence })[] {
-    let scored = this.settings.maxScoredRows;
-    const demands = prompts.map((sequence) => {
-      const { pending, priority, scoring } = sequence;
-      if (!scoring) return { pending, priority, sequence };
-      const rows = Math.min(pending, scored);
-      scored -= rows;
-      return { pending: rows, priority, sequence };
-    });
-    return demands.filter(({ pending }) => pending > 0);
   }
 
   /** Moves the next waiting request to the running ones if it can have the blocks of all its tokens. */

@@ -1,8 +1,26 @@
+import type { Sequence } from "./sequence.ts";
+
 /** A prompt that wants rows of a step. */
 export interface RowDemand {
   /** Rows until its first token, >= 1. */
   readonly pending: number;
   readonly priority: number;
+}
+
+/** What each prompt can use of a step: rows whose logits are wanted are short, so they go to the first in order. */
+export function demandsOf(
+  prompts: readonly Sequence[],
+  maxScoredRows: number,
+): (RowDemand & { readonly sequence: Sequence })[] {
+  let scored = maxScoredRows;
+  const demands = prompts.map((sequence) => {
+    const { pending, priority, scoring } = sequence;
+    if (!scoring) return { pending, priority, sequence };
+    const rows = Math.min(pending, scored);
+    scored -= rows;
+    return { pending: rows, priority, sequence };
+  });
+  return demands.filter(({ pending }) => pending > 0);
 }
 
 /**

@@ -29,16 +29,26 @@ interface SetUp extends Partial<Omit<EngineOptions, "cache">> {
   readonly prefixCaching?: boolean;
   readonly beforeStep?: FakeRunnerOptions["beforeStep"];
   readonly habit?: number;
+  /** Rows may stop between so many layers; time is then what steps of the fake model take. */
+  readonly layers?: number | null;
 }
 
-export function setUp({ blocks = 64, prefixCaching = true, habit = 0, beforeStep, ...options }: SetUp = {}) {
-  const runner = new FakeRunner({ vocabSize, blocks, blockSize: BLOCK, habit, ...(beforeStep && { beforeStep }) });
+export function setUp({ blocks = 64, prefixCaching = true, habit = 0, layers, beforeStep, ...options }: SetUp = {}) {
+  const runner = new FakeRunner({
+    vocabSize,
+    blocks,
+    blockSize: BLOCK,
+    habit,
+    ...(layers && { layers }),
+    ...(beforeStep && { beforeStep }),
+  });
   const engine = createEngine({
     runner,
     config: { vocabSize, maxPositions, eosTokenIds: [] },
     tokenizer,
     cache: { blocks, blockSize: BLOCK, prefixCaching },
     checked: true,
+    ...(layers && { now: () => runner.seconds }),
     ...options,
   });
   return { runner, engine };

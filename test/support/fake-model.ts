@@ -40,6 +40,11 @@ function logitsOf(history: number, token: number, vocabSize: number, habit: numb
   });
 }
 
+/** What rows are between layers: whole numbers that a float32 holds. */
+function stateOf({ tokenIds, contextLength }: StepSequence, layer: number): Float32Array {
+  return Float32Array.from(tokenIds, (token, i) => mix(mix(token, contextLength + i), layer) >>> 8);
+}
+
 /** What the step would sample from a sequence's rows of logits. */
 export function sampleRows(sequence: StepSequence, rows: readonly Float32Array[]): SampledRow[] {
   const { sampling = [] } = sequence;
@@ -48,12 +53,17 @@ export function sampleRows(sequence: StepSequence, rows: readonly Float32Array[]
   return rows.map((logits, i) => new Sampler(logits.length).sample(logits, sampling[i]!));
 }
 
+/** A row of a prompt takes almost half the time of a step. */
+const SECONDS_OF_ROW = 0.4;
+
 export interface FakeRunnerOptions {
   readonly vocabSize: number;
   readonly blocks: number;
   readonly blockSize: number;
   /** How much the next token depends on the last one alone; default 0. */
   readonly habit?: number;
+  /** Rows may stop between so many layers. */
+  readonly layers?: number;
   /** Called before each step; what it throws fails the step. */
   readonly beforeStep?: (sequences: readonly StepSequence[], step: number) => void | Promise<void>;
 }
@@ -61,12 +71,15 @@ export interface FakeRunnerOptions {
 /**
  * A model whose logits hash everything that its block tables lead to: a wrong, stale or lost block changes the tokens.
  * It also refuses steps that break the contract: tables that do not fit, blocks written by one request and seen by
- * another, positions read before they were written.
+ * another, positions read before they were written, rows that go on between layers with what is not theirs.
  */
 export class FakeRunner implements StepRunner {
   readonly steps: (readonly StepSequence[])[] = [];
   copies = 0;
   closed = false;
+  readonly layers: number | undefined;
+  /** Time that steps took: 1 each, and so much more for a row of a prompt. */
+  seconds = 0;
   private readonly options: FakeRunnerOptions;
   private readonly store: Uint32Array;
   private readonly written: Uint8Array;
@@ -74,6 +87,7 @@ export class FakeRunner implements StepRunner {
 
   constructor(options: FakeRunnerOptions) {
     this.options = options;
+    this.layers = options.layers;
     this.store = new Uint32Array(options.blocks * options.blockSize);
     this.written = new Uint8Array(this.store.length);
   }
@@ -87,10 +101,13 @@ export class FakeRunner implements StepRunner {
       await this.options.beforeStep?.(sequences, this.steps.length - 1);
       await eventLoopTurn();
       this.checkOwnership(sequences);
+      this.checkTail(sequences);
       // Last sequence first: what a step writes must not matter to the step's other sequences.
       const sampled = sequences.toReversed().map((sequence) => sampleRows(sequence, this.run(sequence)));
+      this.seconds += 1 + SECONDS_OF_ROW * this.promptRows(sequences);
+      const hidden = this.stopBetweenLayers(sequences);
       const traffic = { scoreBytes: 1, gatherBytes: 2, denseBytes: 3, denseEquivalentBytes: 4 };
-      return { sampled: sampled.reverse(), traffic };
+      return { sampled: sampled.reverse(), hidden, traffic };
     } finally {
       this.running = false;
     }
@@ -110,22 +127,72 @@ export class FakeRunner implements StepRunner {
     this.closed = true;
   }
 
-  private run({ tokenIds, contextLength, blockTable, attention, denseUntil, logits }: StepSequence): Float32Array[] {
-    const { blockSize, blocks, vocabSize, habit = 0 } = this.options;
+  private promptRows(sequences: readonly StepSequence[]): number {
+    const prompts = sequences.filter(({ contextLength, denseUntil }) => contextLength < denseUntil);
+    return prompts.reduce((sum, { tokenIds, layers }) => {
+      return sum + tokenIds.length * (layers === undefined ? 1 : (layers.end - layers.begin) / this.layers!);
+    }, 0);
+  }
+
+  /** What rows between layers go on with; what they have left in the store by then is of no use to others. */
+  private stopBetweenLayers(sequences: readonly StepSequence[]): (Float32Array | undefined)[] {
+    return sequences.map((sequence) => {
+      const { layers, contextLength, tokenIds } = sequence;
+      if (layers === undefined || layers.end === this.layers) return undefined;
+      const left = stateOf(sequence, layers.end);
+      for (const i of tokenIds.keys()) this.leave(sequence, contextLength + i, left[i]!);
+      return left;
+    });
+  }
+
+  private checkTail(sequences: readonly StepSequence[]): void {
+    const first = sequences.findIndex(({ layers }) => layers !== undefined);
+    if (first < 0) return;
+    const tail = sequences.slice(first);
+    if (first === 0) throw new Error("all of a step's sequences stop between layers");
+    for (const sequence of tail) {
+      const { layers, contextLength, logits } = sequence;
+      const { begin, end, hidden } = layers ?? {};
+      if (begin !== tail[0]!.layers!.begin || end !== tail[0]!.layers!.end)
+        throw new Error("a tail of different layers");
+      if (!(begin! >= 0 && begin! < end! && end! <= this.layers!)) throw new Error(`layers ${begin} to ${end}`);
+      if (end! < this.layers! && logits !== "none") throw new Error("logits of rows between layers");
+      if (begin === 0) continue;
+      const expected = stateOf(sequence, begin!);
+      if (hidden?.join() !== expected.join()) throw new Error("rows go on with what is not theirs");
+      for (const [i, value] of expected.entries()) {
+        if (this.store[this.slotOf(sequence, contextLength + i)] !== value)
+          throw new Error("a block was used meanwhile");
+      }
+    }
+  }
+
+  private leave(sequence: StepSequence, position: number, value: number): void {
+    const slot = this.slotOf(sequence, position);
+    this.store[slot] = value;
+    this.written[slot] = 0;
+  }
+
+  private slotOf({ blockTable }: StepSequence, position: number): number {
+    const { blockSize, blocks } = this.options;
+    const block = blockTable[Math.floor(position / blockSize)]!;
+    if (!(block >= 0 && block < blocks)) throw new Error(`block ${block} is outside the store`);
+    return block * blockSize + (position % blockSize);
+  }
+
+  private run(sequence: StepSequence): Float32Array[] {
+    const { tokenIds, contextLength, blockTable, attention, denseUntil, logits, layers } = sequence;
+    const { blockSize, vocabSize, habit = 0 } = this.options;
     if (tokenIds.length === 0) throw new Error("a sequence without rows");
+    if (layers !== undefined && layers.end !== this.layers) return [];
     const length = contextLength + tokenIds.length;
     if (blockTable.length !== Math.ceil(length / blockSize)) {
       throw new Error(`a table of ${blockTable.length} blocks for ${length} positions`);
     }
-    const slotOf = (position: number) => {
-      const block = blockTable[Math.floor(position / blockSize)]!;
-      if (!(block >= 0 && block < blocks)) throw new Error(`block ${block} is outside the store`);
-      return block * blockSize + (position % blockSize);
-    };
     let history = 0;
     const rows: Float32Array[] = [];
     for (let position = 0; position < length; position++) {
-      const slot = slotOf(position);
+      const slot = this.slotOf(sequence, position);
       if (position >= contextLength) {
         const token = tokenIds[position - contextLength]!;
         this.store[slot] = entryOf(history, token, position, denseUntil, attention);

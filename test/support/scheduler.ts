@@ -46,7 +46,9 @@ export function setUp(cache: Partial<CacheOptions> = {}, settings: Partial<Sched
   return { manager, scheduler, add, commit, step };
 }
 
-export function wantsToken({ requestId, tokenIds, draft = [] }: PlannedSequence, scheduler: Scheduler): boolean {
+export function wantsToken(planned: PlannedSequence, scheduler: Scheduler, layers = Number.NaN): boolean {
+  const { requestId, tokenIds, draft = [] } = planned;
+  if (planned.layers !== undefined && planned.layers.end < layers) return false;
   return tokenIds.length - draft.length === scheduler.get(requestId)?.pending;
 }
 

@@ -115,13 +115,14 @@ describe("choices of one prompt", () => {
       maxRunning: fc.integer({ min: 1, max: 6 }),
       spareRows: fc.integer({ min: 0, max: 12 }),
       prefixCaching: fc.boolean(),
+      layers: fc.constantFrom(null, 3, 8),
     });
     const seen = { preemptions: 0, copies: 0, left: 0 };
     await fc.assert(
-      fc.asyncProperty(scenario, async ({ groups, spareBlocks, maxRunning, spareRows, prefixCaching }) => {
+      fc.asyncProperty(scenario, async ({ groups, spareBlocks, maxRunning, spareRows, prefixCaching, layers }) => {
         const blocks = Math.max(...groups.map((g) => Math.ceil((g.length + g.maxTokens - 1) / BLOCK))) + spareBlocks;
         const scheduler = { maxRunning, maxRows: maxRunning + spareRows };
-        const { engine, runner } = setUp({ blocks, prefixCaching, scheduler });
+        const { engine, runner } = setUp({ blocks, prefixCaching, scheduler, layers });
         const runs = groups.map(async ({ n, length, maxTokens, attention, priority, delay, leaves }, index) => {
           for (let turn = 0; turn < delay; turn++) await eventLoopTurn();
           const requests = choicesOf(n, prompt(length), { maxTokens }, `g${index}`);

@@ -177,64 +177,70 @@ describe("many requests", () => {
       { freq: 3 },
     ),
     habit: fc.constantFrom(0, 3, 30),
+    layers: fc.constantFrom(null, 2, 5, 12),
   });
 
   test("get the tokens and the scores that each would get alone, under any mix, with any cache", async () => {
-    const seen = { preemptions: 0, cached: 0, aborted: 0, scored: 0, accepted: 0, refused: 0 };
+    const seen = { preemptions: 0, parked: 0, cached: 0, aborted: 0, scored: 0, accepted: 0, refused: 0 };
     await fc.assert(
-      fc.asyncProperty(scenario, async ({ requests, spareBlocks, prefixCaching, habit, spareRows, ...settings }) => {
-        const blocksOf = (r: (typeof requests)[number]) =>
-          Math.ceil((r.shared + r.own.length + Math.max(1, r.maxTokens) - 1) / BLOCK);
-        const blocks = Math.max(...requests.map(blocksOf)) + spareBlocks;
-        const scheduler = { maxRows: settings.maxRunning + spareRows, ...settings };
-        const { engine, runner } = setUp({ blocks, prefixCaching, scheduler, habit });
-        const runs = requests.map(async (r, i) => {
-          const { maxTokens, temperature, topK, topP, seed, patience } = r;
-          const sampling = { maxTokens, temperature, topK, topP, seed, stop: [], ignoreEos: true };
-          const promptIds = [...Array.from({ length: r.shared }, (_, p) => (p * 3 + r.family) % vocabSize), ...r.own];
-          const unscored = { id: `r${i}`, promptIds, sampling, attention: r.attention };
-          const { request: scored, answers, expected: scores } = scoring(unscored, 2, habit);
-          const generate = r.scores ? scored : unscored;
-          for (let turn = 0; turn < r.delay; turn++) await eventLoopTurn();
-          const controller = new AbortController();
-          const ids: number[] = [];
-          try {
-            for await (const { tokenId } of engine.generate(generate, controller.signal)) {
-              ids.push(tokenId);
-              expect(answers).toHaveLength(r.scores ? 1 : 0);
-              if (patience === null || ids.length <= patience) continue;
-              seen.aborted += 1;
-              if (!r.byAbort) break;
-              controller.abort();
+      fc.asyncProperty(
+        scenario,
+        async ({ requests, spareBlocks, prefixCaching, habit, spareRows, layers, ...settings }) => {
+          const blocksOf = (r: (typeof requests)[number]) =>
+            Math.ceil((r.shared + r.own.length + Math.max(1, r.maxTokens) - 1) / BLOCK);
+          const blocks = Math.max(...requests.map(blocksOf)) + spareBlocks;
+          const scheduler = { maxRows: settings.maxRunning + spareRows, ...settings };
+          const { engine, runner } = setUp({ blocks, prefixCaching, scheduler, habit, layers });
+          const runs = requests.map(async (r, i) => {
+            const { maxTokens, temperature, topK, topP, seed, patience } = r;
+            const sampling = { maxTokens, temperature, topK, topP, seed, stop: [], ignoreEos: true };
+            const promptIds = [...Array.from({ length: r.shared }, (_, p) => (p * 3 + r.family) % vocabSize), ...r.own];
+            const unscored = { id: `r${i}`, promptIds, sampling, attention: r.attention };
+            const { request: scored, answers, expected: scores } = scoring(unscored, 2, habit);
+            const generate = r.scores ? scored : unscored;
+            for (let turn = 0; turn < r.delay; turn++) await eventLoopTurn();
+            const controller = new AbortController();
+            const ids: number[] = [];
+            try {
+              for await (const { tokenId } of engine.generate(generate, controller.signal)) {
+                ids.push(tokenId);
+                expect(answers).toHaveLength(r.scores ? 1 : 0);
+                if (patience === null || ids.length <= patience) continue;
+                seen.aborted += 1;
+                if (!r.byAbort) break;
+                controller.abort();
+              }
+            } catch (error) {
+              expect(error).toBe(controller.signal.reason);
             }
-          } catch (error) {
-            expect(error).toBe(controller.signal.reason);
+            const expected = alone(generate, habit);
+            expect(ids).toEqual(patience === null ? expected : expected.slice(0, ids.length));
+            if (r.scores && (patience === null || ids.length > 0)) {
+              expect(answers).toEqual([scores]);
+              seen.scored += 1;
+            }
+            if (patience !== null) expect(ids.length).toBeGreaterThanOrEqual(Math.min(patience, expected.length));
+          });
+          await Promise.all(runs);
+          await eventLoopTurn();
+          const { running, waiting, blocks: counts, ...stats } = engine.stats();
+          expect({ running, waiting, owned: counts.owned }).toEqual({ running: 0, waiting: 0, owned: 0 });
+          for (const step of runner.steps) {
+            expect(step.reduce((sum, { tokenIds }) => sum + tokenIds.length, 0)).toBeLessThanOrEqual(scheduler.maxRows);
+            seen.parked += step.filter((s) => (s.layers?.begin ?? 0) > 0).length;
           }
-          const expected = alone(generate, habit);
-          expect(ids).toEqual(patience === null ? expected : expected.slice(0, ids.length));
-          if (r.scores && (patience === null || ids.length > 0)) {
-            expect(answers).toEqual([scores]);
-            seen.scored += 1;
-          }
-          if (patience !== null) expect(ids.length).toBeGreaterThanOrEqual(Math.min(patience, expected.length));
-        });
-        await Promise.all(runs);
-        await eventLoopTurn();
-        const { running, waiting, blocks: counts, ...stats } = engine.stats();
-        expect({ running, waiting, owned: counts.owned }).toEqual({ running: 0, waiting: 0, owned: 0 });
-        for (const step of runner.steps) {
-          expect(step.reduce((sum, { tokenIds }) => sum + tokenIds.length, 0)).toBeLessThanOrEqual(scheduler.maxRows);
-        }
-        seen.preemptions += stats.preemptions;
-        seen.cached += stats.cachedPromptTokens;
-        seen.accepted += stats.acceptedDraftTokens;
-        seen.refused += stats.draftTokens - stats.acceptedDraftTokens;
-        await engine.close();
-      }),
+          seen.preemptions += stats.preemptions;
+          seen.cached += stats.cachedPromptTokens;
+          seen.accepted += stats.acceptedDraftTokens;
+          seen.refused += stats.draftTokens - stats.acceptedDraftTokens;
+          await engine.close();
+        },
+      ),
       { seed: 14, numRuns: 120 },
     );
     // The scenarios do what they are for.
     expect(seen.preemptions).toBeGreaterThan(10);
+    expect(seen.parked).toBeGreaterThan(100);
     expect(seen.cached).toBeGreaterThan(100);
     expect(seen.aborted).toBeGreaterThan(50);
     expect(seen.scored).toBeGreaterThan(200);

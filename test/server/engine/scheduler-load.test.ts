@@ -31,12 +31,13 @@ describe("under any load", () => {
     /** How many tokens of a draft are right, in turn. */
     right: fc.array(fc.nat(9), { minLength: 1, maxLength: 7 }),
     prefill: fc.constantFrom(unlimited, { slowdown: 1.5, floor: 1 }),
+    layers: fc.constantFrom(null, 2, 7),
     /** What steps take, over and over; every seventh is not measured. */
     seconds: fc.array(fc.double({ min: 0, max: 2, noNaN: true }), { minLength: 1, maxLength: 5 }),
   });
 
   test("everyone finishes, who goes first moves in every step, nobody overtakes in a tenant, and no block is lost", () => {
-    const seen = { preemptions: 0, accepted: 0, refused: 0 };
+    const seen = { preemptions: 0, parked: 0, accepted: 0, refused: 0 };
     fc.assert(
       fc.property(load, ({ requests, spareBlocks, watermark, spareRows, right, seconds, ...settings }) => {
         const { maxRunning, maxScoredRows, prefill } = settings;
@@ -44,6 +45,7 @@ describe("under any load", () => {
         const manager = new CacheManager({ blocks: largest + spareBlocks, blockSize: 4, watermark });
         const scheduler = new Scheduler(manager, { maxRows: maxRunning + spareRows, ...settings });
         const live = new Set<string>();
+        const between = new Map<string, { rows: number; contextLength: number; layer: number }>();
         const priorityOf = (id: string) => requests[Number(id.slice(1))]!.priority;
         const started: string[] = []; // by rank: who has been admitted, though a short prompt may get rows sooner
         const rankOf = (id: string) => scheduler.get(id)!.rank;
@@ -77,8 +79,19 @@ describe("under any load", () => {
           if (prefill === unlimited) expect(planned).toContain(first);
           const rows = plan.sequences.reduce((sum, { tokenIds }) => sum + tokenIds.length, 0);
           expect(rows).toBeLessThanOrEqual(maxRunning + spareRows);
+          const tail = plan.sequences.filter((s) => s.layers !== undefined);
+          expect(tail).toEqual(plan.sequences.slice(plan.sequences.length - tail.length));
+          if (tail.length > 0) expect(tail.length).toBeLessThan(plan.sequences.length);
+          for (const { requestId, tokenIds, contextLength, layers } of tail) {
+            const { begin, end } = layers!;
+            // Rows go on where they stopped, with all of them.
+            if (begin > 0)
+              expect(between.get(requestId)).toEqual({ rows: tokenIds.length, contextLength, layer: begin });
+            between.set(requestId, { rows: tokenIds.length, contextLength, layer: end });
+            seen.parked += end < settings.layers! ? 1 : 0;
+          }
           const results = plan.sequences
-            .filter((s) => wantsToken(s, scheduler))
+            .filter((s) => wantsToken(s, scheduler, settings.layers ?? Number.NaN))
             .map(({ requestId, draft = [] }, i) => {
               expect(draft.length).toBeLessThan(left.get(requestId)!);
               const tokenIds = [...draft.slice(0, right[(now + i) % right.length]), now % 5];
@@ -114,6 +127,7 @@ describe("under any load", () => {
     );
     // The loads do press, and drafts do run.
     expect(seen.preemptions).toBeGreaterThan(30);
+    expect(seen.parked).toBeGreaterThan(100);
     expect(seen.accepted).toBeGreaterThan(100);
     expect(seen.refused).toBeGreaterThan(100);
   });
