@@ -10,6 +10,7 @@ export default defineConfig({
           include: ["test/**/*.test.ts"],
           exclude: ["test/real/**", "test/browser/**"],
           testTimeout: 60_000,
+          hookTimeout: 60_000,
         },
       },
       {
@@ -20,7 +21,10 @@ export default defineConfig({
           expect: { poll: { timeout: 60_000 } },
         },
       },
-      { test: { name: "real", include: ["test/real/**/*.test.ts"], testTimeout: 600_000 } },
+      {
+        // A model may have to be converted first.
+        test: { name: "real", include: ["test/real/**/*.test.ts"], testTimeout: 600_000, hookTimeout: 600_000 },
+      },
     ],
     globalSetup: ["test/support/compile.ts"],
     // The addon holds threads and files of its own; a process per file keeps test files apart.

@@ -3,11 +3,11 @@ import { dirname, join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { defaultAttention } from "../../attention/defaults.ts";
 import { openSession, type Session } from "../../attention/session.ts";
-import type { AttentionSettings } from "../../attention/types.ts";
+import type { AttentionSettings, LayerRange } from "../../attention/types.ts";
 import { loadModel } from "../../models/load.ts";
 import type { PreparedModel } from "../../models/types.ts";
-import { createEngine } from "../../server/engine/engine.ts";
-import type { ChatMessage, Engine, Tokenizer } from "../../server/engine/types.ts";
+import { createEngine, type StepRunner } from "../../server/engine/engine.ts";
+import type { ChatMessage, Engine, TokenEvent, Tokenizer } from "../../server/engine/types.ts";
 import { createTokenizer } from "../../server/tokenizer.ts";
 import { maxDifference, readGoldenJson } from "../support/golden.ts";
 import { DENSE, SequenceRunner } from "../support/sequence-runner.ts";
@@ -95,6 +95,31 @@ describe("SmolLM2-135M-Instruct", () => {
     return { ids, text };
   }
 
+  /** An engine of its own, and the layers that rows of its steps went through where these were not all. */
+  async function layeredEngine() {
+    const runner = await openSession({
+      graphPath: model.graphPath,
+      config: model.config,
+      blocks: BLOCKS,
+      spinning: false,
+    });
+    const ranges: LayerRange[] = [];
+    const step: StepRunner["step"] = (sequences) => {
+      ranges.push(...sequences.flatMap(({ layers = [] }) => layers));
+      return runner.step(sequences);
+    };
+    const cache = { blocks: BLOCKS, blockSize: runner.blockSize };
+    const { layers } = runner;
+    const watched = { step, copyBlock: runner.copyBlock.bind(runner), close: () => runner.close(), layers };
+    return { ranges, engine: createEngine({ runner: watched, config: model.config, tokenizer, cache, checked: true }) };
+  }
+
+  async function idsOf(generation: AsyncIterable<TokenEvent>): Promise<number[]> {
+    const ids: number[] = [];
+    for await (const { tokenId } of generation) ids.push(tokenId);
+    return ids;
+  }
+
   it("is read as what it is", () => {
     expect(model.config).toMatchObject({
       layers: 30,
@@ -171,6 +196,30 @@ describe("SmolLM2-135M-Instruct", () => {
     const whole = await runner.restart().run(ids);
     const cut = await runner.restart().runChunks(ids, [150, 37, 1]);
     expect(maxDifference(cut, whole)).toBe(0);
+  });
+
+  it("gives the same tokens to a stream and to a long prompt that goes a few layers at a time beside it", async () => {
+    const attention = defaultAttention(model.config);
+    const { engine: layered, ranges } = await layeredEngine();
+    // Its own beginning, so that neither prompt is in the other engine's cache.
+    const long = [...chatIds("Continue."), ...prose];
+    const question = chatIds(QUESTIONS[10]!);
+    const sampling = { maxTokens: 400, temperature: 0, topP: 1, topK: 0, stop: [], ignoreEos: true };
+    const stream: number[] = [];
+    let answer: Promise<number[]> | undefined;
+    for await (const { tokenId } of layered.generate({ id: "stream", promptIds: question, sampling, attention })) {
+      stream.push(tokenId);
+      if (stream.length === 3) {
+        const request = { id: "long", promptIds: long, sampling: { ...sampling, maxTokens: 8 }, attention };
+        answer = idsOf(layered.generate(request));
+      }
+    }
+    expect(ranges.filter(({ begin, end }) => begin > 0 && end <= 30).length).toBeGreaterThan(20);
+    const alone = await idsOf(engine.generate({ id: "alone", promptIds: question, sampling, attention }));
+    expect(stream).toEqual(alone);
+    const longAlone = { id: "long", promptIds: long, sampling: { ...sampling, maxTokens: 8 }, attention };
+    expect(await answer).toEqual(await idsOf(engine.generate(longAlone)));
+    await layered.close();
   });
 
   it.each([
