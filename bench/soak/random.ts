@@ -28,4 +28,14 @@ export class Random {
   pick<T>(values: readonly T[]): T {
     return values[this.integer(0, values.length - 1)]!;
   }
+
+  /** The values in another order: a copy. Mutates this. */
+  shuffle<T>(values: readonly T[]): T[] {
+    const shuffled = [...values];
+    for (let i = shuffled.length - 1; i > 0; i--) {
+      const j = this.integer(0, i);
+      [shuffled[i], shuffled[j]] = [shuffled[j]!, shuffled[i]!];
+    }
+    return shuffled;
+  }
 }

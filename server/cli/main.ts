@@ -1,5 +1,6 @@
 import { Command, CommanderError } from "commander";
 import { addBenchCommands } from "../../bench/cli.ts";
+import { addEval } from "../../bench/eval/command.ts";
 import { version } from "../version.ts";
 import { type CliIo, processIo } from "./io.ts";
 import { addListOption, addModelOptions, addOption, addSwitch, flagOf, variableOf } from "./options.ts";
@@ -114,6 +115,7 @@ export function createProgram(io: CliIo, exit: (code: number) => void): Command 
       exit(await run(name, options, io));
     });
 
+  addEval(program, io, exit);
   addBenchCommands(program, io, exit);
   return program;
 }

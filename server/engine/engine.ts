@@ -1,5 +1,5 @@
 import { setImmediate as eventLoopTurn } from "node:timers/promises";
-import type { SampledRow, StepSequence, Traffic } from "../../attention/types.ts";
+import type { SampledRow, Traffic } from "../../attention/types.ts";
 import { CacheManager, type CacheOptions } from "../../kvcache/cache-manager.ts";
 import { checkInvariants } from "../../kvcache/invariants.ts";
 import type { ModelConfig } from "../../models/types.ts";
@@ -16,6 +16,7 @@ import type {
   EngineStats,
   GenerateRequest,
   GenerationSummary,
+  PlannedSequence,
   StepPlan,
   TokenEvent,
   Tokenizer,
@@ -33,7 +34,7 @@ const MASK_WAIT_MS = 20;
 /** What runs a step: a model with its paged store. */
 export interface StepRunner {
   /** Runs the sequences' rows. Rejects if the step failed: then nothing it wrote is trusted. Never called twice at once. */
-  step(sequences: readonly StepSequence[]): Promise<RunnerOutput>;
+  step(sequences: readonly PlannedSequence[]): Promise<RunnerOutput>;
   /** Copies a block of the store, all of it. Never called while a step runs. */
   copyBlock(from: number, to: number): void;
   close(): void;
@@ -237,7 +238,7 @@ class StepEngine implements Engine {
     }
   }
 
-  private async runTimed(plan: StepPlan, sequences: readonly StepSequence[]): Promise<TimedOutput> {
+  private async runTimed(plan: StepPlan, sequences: readonly PlannedSequence[]): Promise<TimedOutput> {
     const started = this.now();
     this.watchdog.begin(() => describeStep(plan));
     try {

@@ -90,9 +90,12 @@ export class Scheduler {
     if (this.settings.speculation !== null && request.speculate !== false) {
       sequence.speculation = new Speculation(sequence.tokens);
     }
-    this.cache.open(request.id, sequence.tokens.slice(), request.cacheSalt, !request.scorePrompt);
+    // Others with this prompt attend to the rest of it in ways of their own.
+    const shared = sequence.tokens.slice(0, sequence.denseUntil);
+    this.cache.open(request.id, shared, request.cacheSalt, !request.scorePrompt);
     this.live.set(request.id, sequence);
-    if (!this.choices.join(sequence, request)) this.waiting.add(sequence);
+    const alone = shared.length < sequence.promptLength;
+    if (alone || !this.choices.join(sequence, request)) this.waiting.add(sequence);
   }
 
   /**
@@ -374,14 +377,14 @@ export class Scheduler {
 
   private describe(share: Share): PlannedSequence {
     const { sequence, rows, attention, draft, layers } = share;
-    const { id, computed, tokens, promptLength } = sequence;
+    const { id, computed, tokens, denseUntil } = sequence;
     return {
       requestId: id,
       tokenIds: [...tokens.slice(computed, computed + rows), ...draft],
       contextLength: computed,
       blockTable: this.cache.blockTable(id, computed + rows + draft.length),
       attention,
-      denseUntil: promptLength,
+      denseUntil,
       logits: this.logitsOf(share),
       ...(draft.length > 0 ? { draft } : {}),
       ...(layers === undefined ? {} : { layers }),

@@ -10,6 +10,8 @@ export interface SequenceRequest {
   /** Tokens that will be generated at most, >= 1. */
   readonly maxNewTokens: number;
   readonly attention: AttentionSettings;
+  /** Leading tokens of the prompt that attend densely and may be shared; default: all of them. */
+  readonly denseTokens?: number;
   /** Only requests of the same salt share cached prompts. */
   readonly cacheSalt?: string;
   /** The logits of the prompt's rows are wanted: the prompt is computed, not served from the prefix cache. */
@@ -28,6 +30,8 @@ export interface SequenceRequest {
 export class Sequence {
   readonly id: string;
   readonly promptLength: number;
+  /** Rows at positions below this attend densely: the prompt, or its beginning. */
+  readonly denseUntil: number;
   readonly attention: AttentionSettings;
   readonly maxNewTokens: number;
   /** Null if it runs no drafts. */
@@ -49,6 +53,7 @@ export class Sequence {
   constructor(request: SequenceRequest) {
     this.id = request.id;
     this.promptLength = request.promptIds.length;
+    this.denseUntil = Math.min(request.denseTokens ?? this.promptLength, this.promptLength);
     this.attention = request.attention;
     this.maxNewTokens = request.maxNewTokens;
     this.priority = request.priority ?? 0;
@@ -86,11 +91,11 @@ export class Sequence {
    * SparQ does not pay, and rows are dense. The same position attends the same way when it is run again.
    */
   nextRows(most: number, draft = 0): { rows: number; attention: AttentionSettings } {
-    const { attention, computed, promptLength } = this;
+    const { attention, computed, denseUntil } = this;
     const rows = Math.min(this.pending + draft, most);
-    // The row at position p sees p + 1 positions. Rows of the prompt are dense whatever the mode.
-    const sparseFrom = Math.max((attention.minContext ?? 0) - 1, promptLength);
-    if (attention.mode === "dense" || sparseFrom === promptLength || computed >= sparseFrom) return { rows, attention };
+    // The row at position p sees p + 1 positions. Rows below denseUntil are dense whatever the mode.
+    const sparseFrom = Math.max((attention.minContext ?? 0) - 1, denseUntil);
+    if (attention.mode === "dense" || sparseFrom === denseUntil || computed >= sparseFrom) return { rows, attention };
     return { rows: Math.min(rows, sparseFrom - computed), attention: { ...attention, mode: "dense" } };
   }
 }

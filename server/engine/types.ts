@@ -44,6 +44,11 @@ export interface GenerateRequest {
   readonly sampling: SamplingParams;
   readonly attention: AttentionSettings;
   /**
+   * Leading tokens of the prompt that attend densely; the rest attend as generated tokens do, and are not shared with other
+   * requests. Default: all of them.
+   */
+  readonly denseTokens?: number;
+  /**
    * Sequences that came together in one request: the queue takes all of them or none, and those with the same `promptIds`,
    * the very array, share its computation. Default: it came alone.
    */

@@ -1,16 +1,15 @@
 import { openSession, type Session } from "../../../attention/session.ts";
-import type { AttentionSettings } from "../../../attention/types.ts";
+import type { AttentionSettings, Traffic } from "../../../attention/types.ts";
 import type { PreparedModel } from "../../../models/types.ts";
+import { addTraffic } from "../../../server/engine/step-report.ts";
 import type { Layout } from "./variants.ts";
 
 const PREFILL_CHUNK = 512;
 
 export interface Replayed {
   readonly logits: Float32Array; // [rows, vocabSize]
-  /** Bytes of the cache that attention of these rows read. */
-  readonly bytes: number;
-  /** What dense attention would have read of the same cache. */
-  readonly denseBytes: number;
+  /** What attention of these rows read of the cache. */
+  readonly traffic: Traffic;
 }
 
 /**
@@ -19,54 +18,70 @@ export interface Replayed {
  */
 export class Replay {
   readonly session: Session;
-  private readonly context: number;
-  private readonly rows: number;
+  private tokens: readonly number[] = [];
+  private rows = 0;
 
-  private constructor(session: Session, context: number, rows: number) {
+  private constructor(session: Session) {
     this.session = session;
-    this.context = context;
-    this.rows = rows;
   }
 
-  static async open(model: PreparedModel, layout: Layout, sizes: Sizes): Promise<Replay> {
-    const { context, rows, threads } = sizes;
+  static async open(model: PreparedModel, layout: Layout, { context, threads }: Sizes): Promise<Replay> {
     const { config, graphPath } = model;
     // One block more, for what the page held that the rows begin in the middle of.
     const blocks = Math.ceil(context / layout.blockSize) + 1;
     const own = threads === undefined ? {} : { threads };
     // Many sessions are open, and one computes.
     const session = await openSession({ graphPath, config, blocks, ...layout, ...own, spinning: false });
-    return new Replay(session, context, rows);
+    return new Replay(session);
   }
 
-  /** Fills the cache with all of `tokens` but the rows to be decoded. */
-  async prefill(tokens: readonly number[], dense: AttentionSettings): Promise<void> {
-    const end = this.context - this.rows;
-    for (let start = 0; start < end; start += PREFILL_CHUNK) {
-      const tokenIds = tokens.slice(start, Math.min(start + PREFILL_CHUNK, end));
+  /** Fills the cache with all of a passage but its last `rows`, which are to be decoded. */
+  async prefill(tokens: readonly number[], rows: number, dense: AttentionSettings): Promise<void> {
+    this.tokens = tokens;
+    this.rows = rows;
+    for (let start = 0; start < this.start; start += PREFILL_CHUNK) {
+      const tokenIds = tokens.slice(start, Math.min(start + PREFILL_CHUNK, this.start));
       await this.run(tokenIds, start, dense, "none");
     }
     const { store, blocks } = this.session;
     store.copyBlock(this.pageOfRows, blocks - 1);
   }
 
-  /** Decodes the rows, each with the tokens before it in the cache. */
-  async decode(tokens: readonly number[], attention: AttentionSettings): Promise<Replayed> {
+  /**
+   * Decodes the rows of the passage, each with the tokens before it in the cache; those that see fewer than `sparseFrom`
+   * positions attend densely, as the engine has it with `minContext`.
+   */
+  async decode(attention: AttentionSettings, sparseFrom = 0): Promise<Replayed> {
     const { store, blocks } = this.session;
-    const start = this.context - this.rows;
+    const { tokens, start } = this;
     // Sums and ranges of a page run on from the row before.
     store.copyBlock(blocks - 1, this.pageOfRows);
-    const { logits, traffic } = await this.run(tokens.slice(start, this.context), start, attention, "all");
-    const bytes = traffic.scoreBytes + traffic.gatherBytes + traffic.denseBytes;
-    return { logits: logits[0]!, bytes, denseBytes: traffic.denseEquivalentBytes };
+    const border = Math.min(Math.max(start, sparseFrom - 1), tokens.length);
+    if (border === start) return this.decodeRows(start, tokens.length, attention);
+    const dense = await this.decodeRows(start, border, { ...attention, mode: "dense" });
+    if (border === tokens.length) return dense;
+    const sparse = await this.decodeRows(border, tokens.length, attention);
+    const logits = new Float32Array(dense.logits.length + sparse.logits.length);
+    logits.set(dense.logits);
+    logits.set(sparse.logits, dense.logits.length);
+    return { logits, traffic: addTraffic(dense.traffic, sparse.traffic) };
   }
 
   close(): void {
     this.session.close();
   }
 
+  private async decodeRows(from: number, to: number, attention: AttentionSettings): Promise<Replayed> {
+    const { logits, traffic } = await this.run(this.tokens.slice(from, to), from, attention, "all");
+    return { logits: logits[0]!, traffic };
+  }
+
+  private get start(): number {
+    return this.tokens.length - this.rows;
+  }
+
   private get pageOfRows(): number {
-    return Math.floor((this.context - this.rows) / this.session.blockSize);
+    return Math.floor(this.start / this.session.blockSize);
   }
 
   /** Rows from the first decoded one on are computed one by one, as a server's decode steps are, also within one step. */
@@ -78,13 +93,12 @@ export class Replay {
   ) {
     const pages = Math.ceil((contextLength + tokenIds.length) / this.session.blockSize);
     const blockTable = Array.from({ length: pages }, (_, page) => page);
-    const denseUntil = this.context - this.rows;
-    return this.session.step([{ tokenIds, contextLength, blockTable, attention, denseUntil, logits }]);
+    return this.session.step([{ tokenIds, contextLength, blockTable, attention, denseUntil: this.start, logits }]);
   }
 }
 
 export interface Sizes {
+  /** Tokens of the longest passage. */
   readonly context: number;
-  readonly rows: number;
   readonly threads?: number | undefined;
 }

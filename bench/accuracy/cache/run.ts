@@ -94,13 +94,14 @@ async function measure({ tokens }: Window, { options, model, sessions, tallies, 
   let ofSparq: Distribution[] = [];
   for (const [key, session] of sessions) {
     io.stop.throwIfAborted();
-    await session.prefill(tokens, dense);
+    await session.prefill(tokens.slice(0, context), rows, dense);
     for (const tally of tallies.filter(({ variant }) => keyOf(variant.layout) === key)) {
-      const { logits, ...read } = await session.decode(tokens, tally.variant.attention);
+      const { logits, traffic } = await session.decode(tally.variant.attention);
+      const bytes = traffic.scoreBytes + traffic.gatherBytes + traffic.denseBytes;
       const distributions = distributionsOf(logits, model.config.vocabSize);
       if (tally === denseTally) ofDense = distributions;
       if (tally === sparqTally) ofSparq = distributions;
-      tally.add({ rows: distributions, next, ...read }, ofDense, ofSparq);
+      tally.add({ rows: distributions, next, bytes, denseBytes: traffic.denseEquivalentBytes }, ofDense, ofSparq);
     }
   }
 }

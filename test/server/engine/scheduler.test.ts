@@ -288,3 +288,42 @@ describe("requests that are held back", () => {
     expect(summary(scheduler.plan()!)[0]).toMatch(/^b /);
   });
 });
+
+describe("a prompt of which only the beginning attends densely", () => {
+  test("says so to the step, and shares no more than that", () => {
+    const { add, step, scheduler, commit } = setUp({}, { maxRows: 30 });
+    add("a", range(11), 2, { denseTokens: 9 });
+    const plan = scheduler.plan()!;
+    expect(plan.sequences[0]).toMatchObject({ denseUntil: 9, contextLength: 0, logits: "last", attention });
+    commit(plan, ["a"]);
+    // Two blocks of four lie within the nine tokens; the third is the request's own, though all eleven were computed.
+    add("b", range(14), 2);
+    expect(step(["b"])).toEqual(["b 6@8*"]);
+    add("c", range(11), 2, { denseTokens: 0 });
+    expect(step(["c"])).toEqual(["c 11@0*"]);
+  });
+
+  test("has no choices", () => {
+    const { add, step } = setUp({}, { maxRows: 30 });
+    const promptIds = range(6);
+    for (const id of ["a", "b"]) add(id, promptIds, 2, { denseTokens: 5, batch: "ab" });
+    expect(step(["a", "b"])).toEqual(["a 6@0*"]);
+    expect(step(["b"])).toEqual(["b 2@4*"]);
+  });
+
+  test("attends densely up to minContext all the same", () => {
+    const { scheduler, commit } = setUp({}, { maxRows: 30 });
+    const settings = { ...attention, minContext: 8 };
+    scheduler.add({ id: "a", promptIds: range(12), maxNewTokens: 2, attention: settings, denseTokens: 3 });
+    for (const [rows, mode] of [
+      [7, "dense"],
+      [5, "sparq"],
+    ] as const) {
+      const plan = scheduler.plan()!;
+      expect(plan.sequences.map(({ tokenIds, attention }) => [tokenIds.length, attention.mode])).toEqual([
+        [rows, mode],
+      ]);
+      commit(plan);
+    }
+  });
+});

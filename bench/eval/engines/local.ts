@@ -1,0 +1,100 @@
+import { defaultThreads } from "../../../attention/threads.ts";
+import { loadModel } from "../../../models/load.ts";
+import type { LoadModelOptions, PreparedModel } from "../../../models/types.ts";
+import type { Tokenizer } from "../../../server/engine/types.ts";
+import { createTokenizer } from "../../../server/tokenizer.ts";
+import { describeMachine, type Machine } from "../../machine.ts";
+import type { GenerationItem, Item, ScoringItem } from "../types.ts";
+import type { Variant } from "../variants.ts";
+import type { Backend, Measurement } from "./backend.ts";
+import { type GeneratorOptions, generateTexts } from "./generator.ts";
+import { encodePrompt } from "./prompts.ts";
+import { scoreTexts } from "./scorer.ts";
+
+export type LocalOptions = Omit<GeneratorOptions, "model" | "tokenizer" | "onItem">;
+
+/** A model in this process. */
+export class LocalBackend implements Backend {
+  readonly model: string;
+  readonly machine: Machine;
+  readonly tokenizer: Tokenizer;
+  readonly prepared: PreparedModel;
+  private readonly options: LocalOptions;
+
+  private constructor(prepared: PreparedModel, options: LocalOptions) {
+    this.model = prepared.name;
+    this.prepared = prepared;
+    this.options = options;
+    this.machine = describeMachine(options.threads ?? defaultThreads());
+    this.tokenizer = createTokenizer(prepared.tokenizer, prepared.config);
+  }
+
+  static async open(model: string, options: LocalOptions, load: LoadModelOptions = {}): Promise<LocalBackend> {
+    return new LocalBackend(await loadModel(model, load), options);
+  }
+
+  count = (text: string): number => this.tokenizer.encode(text, { addSpecialTokens: false }).length;
+
+  promptTokens(item: Item): number {
+    return item.kind === "generate"
+      ? encodePrompt(this.tokenizer, item.context, item.question, this.options.prompts).tokens.length
+      : encodePrompt(this.tokenizer, item.context, item.continuation).tokens.length;
+  }
+
+  /** Variants of one cache layout share their contexts; layouts come one after the other. */
+  async measure(items: readonly Item[], variants: readonly Variant[], onItem: () => void): Promise<Measurement[]> {
+    const groups = groupsOf(variants);
+    const measurements = new Map<Variant, Measurement>();
+    let calls = 0;
+    // As many calls as there are items, whatever the number of groups.
+    const onGroupItem = () => {
+      calls += 1;
+      if (calls % groups.length === 0) onItem();
+    };
+    for (const group of groups) {
+      const measured = await this.measureGroup(items, group, onGroupItem);
+      for (const [i, variant] of group.entries()) measurements.set(variant, measured[i]!);
+    }
+    return variants.map((variant) => measurements.get(variant)!);
+  }
+
+  async close(): Promise<void> {}
+
+  private measureGroup(items: readonly Item[], variants: readonly Variant[], onItem: () => void) {
+    const options = { ...this.options, model: this.prepared, tokenizer: this.tokenizer, onItem };
+    if (items.every((item) => item.kind === "generate")) return generated(items, variants, options);
+    return scored(
+      items.filter((item) => item.kind === "score"),
+      variants,
+      options,
+    );
+  }
+}
+
+/** Variants that can run over one cache. */
+function groupsOf(variants: readonly Variant[]): Variant[][] {
+  const groups = new Map<string, Variant[]>();
+  for (const variant of variants) {
+    const key = JSON.stringify(variant.layout);
+    groups.set(key, [...(groups.get(key) ?? []), variant]);
+  }
+  return [...groups.values()];
+}
+
+async function generated(
+  items: readonly GenerationItem[],
+  variants: readonly Variant[],
+  options: GeneratorOptions,
+): Promise<Measurement[]> {
+  const { texts, traffic } = await generateTexts(items, variants, options);
+  return texts.map((own, v) => ({ values: own.map((text, i) => items[i]!.score(text)), traffic: traffic[v]! }));
+}
+
+async function scored(
+  items: readonly ScoringItem[],
+  variants: readonly Variant[],
+  options: GeneratorOptions,
+): Promise<Measurement[]> {
+  const { costs, traffic } = await scoreTexts(items, variants, options);
+  return costs.map((own, v) => ({ values: own.map((cost, i) => items[i]!.score(cost)), traffic: traffic[v]! }));
+}
