@@ -13,15 +13,11 @@ export class AnswerTally {
     this.sequences = sequences;
   }
 
-  /** The events, unchanged. Mutates as they pass. */
-  async *watch(events: AsyncIterable<ChoiceEvent>): AsyncGenerator<ChoiceEvent, void, void> {
-    for await (const choice of events) {
-      this.firstToken ??= performance.now();
-      this.tokens.completion += 1;
-      const { finishReason } = choice.event;
-      if (finishReason !== null) this.finishReasons.set(choice.index, finishReason);
-      yield choice;
-    }
+  /** A token passes. Mutates. */
+  count({ index, event }: ChoiceEvent): void {
+    this.firstToken ??= performance.now();
+    this.tokens.completion += 1;
+    if (event.finishReason !== null) this.finishReasons.set(index, event.finishReason);
   }
 
   /** As log fields. A sequence without a reason was cut off: `otherwise` says by what. */

@@ -1,4 +1,5 @@
 import { setMaxListeners } from "node:events";
+import { EventQueue, QueueReader } from "./engine/event-queue.ts";
 import type { Engine, GenerateRequest, TokenEvent } from "./engine/types.ts";
 
 /** A token of one of the sequences that answer a request. */
@@ -6,8 +7,6 @@ export interface ChoiceEvent {
   readonly index: number;
   readonly event: TokenEvent;
 }
-
-type Run = ReturnType<Engine["generate"]>;
 
 /**
  * Starts all sequences of a request; their tokens come in the order in which they are made. Rejects if the engine refuses
@@ -23,43 +22,32 @@ export async function startChoices(
   const either = AbortSignal.any([signal, siblings.signal]);
   // Each sequence listens; Node takes more than ten for a leak.
   setMaxListeners(0, either);
-  const runs = requests.map((request) => engine.generate(request, either));
-  const pending = new Map(runs.map((run, index) => [index, nextOf(run, index)]));
+  const events = new EventQueue<ChoiceEvent>();
   let refusal: { readonly error: unknown } | undefined;
-  for (const next of pending.values()) {
-    next.catch((error) => {
-      refusal ??= { error };
-    });
-  }
+  const pump = async (request: GenerateRequest, index: number) => {
+    let begun = false;
+    try {
+      for await (const event of engine.generate(request, either)) {
+        begun = true;
+        events.push({ index, event });
+      }
+    } catch (error) {
+      if (!begun) refusal ??= { error };
+      throw error;
+    }
+  };
+  Promise.all(requests.map(pump)).then(
+    () => events.end(),
+    (error) => {
+      events.fail(error);
+      siblings.abort();
+    },
+  );
   // The engine admits or refuses without waiting for anything, so one turn of the event loop tells.
   await new Promise(setImmediate);
-  if (refusal !== undefined) {
-    siblings.abort();
-    throw refusal.error;
-  }
-  return merge(runs, pending, siblings);
-}
-
-async function* merge(
-  runs: readonly Run[],
-  pending: Map<number, ReturnType<typeof nextOf>>,
-  siblings: AbortController,
-): AsyncGenerator<ChoiceEvent, void, void> {
-  try {
-    while (pending.size > 0) {
-      const { index, result } = await Promise.race(pending.values());
-      pending.delete(index);
-      if (result.done) continue;
-      // To the back of the race, so that a fast sequence does not hold up the others.
-      pending.set(index, nextOf(runs[index] as Run, index));
-      yield { index, event: result.value };
-    }
-  } finally {
-    siblings.abort();
-    await Promise.allSettled(pending.values());
-  }
-}
-
-async function nextOf(run: Run, index: number) {
-  return { index, result: await run.next() };
+  if (refusal !== undefined) throw refusal.error;
+  return new QueueReader(
+    () => events,
+    () => siblings.abort(),
+  );
 }

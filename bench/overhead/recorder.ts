@@ -22,10 +22,12 @@ const ASK_EVERY = 16;
 /** Notes each step on its way to a session. */
 export class Recorder implements StepRunner {
   readonly session: Session;
+  readonly layers: number | undefined;
   private recorded: RecordedStep[] = [];
 
   constructor(session: Session) {
     this.session = session;
+    this.layers = session.layers;
   }
 
   async step(sequences: readonly StepSequence[]): Promise<SequencesOutput> {

@@ -1,16 +1,19 @@
 import { setImmediate as eventLoopTurn } from "node:timers/promises";
-import type { SampledRow, Traffic } from "../../attention/types.ts";
+import type { Traffic } from "../../attention/types.ts";
 import { CacheManager, type CacheOptions } from "../../kvcache/cache-manager.ts";
 import { checkInvariants } from "../../kvcache/invariants.ts";
 import type { ModelConfig } from "../../models/types.ts";
 import { within } from "../within.ts";
+import { checkRequest } from "./check-request.ts";
 import { EngineError, engineErrors } from "./errors.ts";
+import { QueueReader } from "./event-queue.ts";
 import { Generation, type Progress, type TokenMeaning } from "./generation.ts";
-import { combineObservers, type EndReason, type EngineObserver, RequestReport } from "./observer.ts";
+import { combineObservers, type EndReason, type EngineObserver, type ObservedStep, RequestReport } from "./observer.ts";
 import { QueueGate } from "./queue-gate.ts";
 import { Scheduler } from "./scheduler.ts";
 import type { SampledTokens, SchedulerSettings } from "./scheduler-types.ts";
 import { addTraffic, describeStep, observedStep, type TimedOutput } from "./step-report.ts";
+import type { RunnerOutput, StepRunner } from "./step-runner.ts";
 import type {
   Engine,
   EngineStats,
@@ -31,26 +34,7 @@ const COPIES_PER_TURN = 4;
 /** How long a step waits for masks, in milliseconds. They are mostly there in less than one. */
 const MASK_WAIT_MS = 20;
 
-/** What runs a step: a model with its paged store. */
-export interface StepRunner {
-  /** Runs the sequences' rows. Rejects if the step failed: then nothing it wrote is trusted. Never called twice at once. */
-  step(sequences: readonly PlannedSequence[]): Promise<RunnerOutput>;
-  /** Copies a block of the store, all of it. Never called while a step runs. */
-  copyBlock(from: number, to: number): void;
-  close(): void;
-  /** The model's, if rows may stop between them. */
-  readonly layers?: number | undefined;
-}
-
-export interface RunnerOutput {
-  /** For each sequence, in order, what its rows were sampled to; empty for "none". */
-  readonly sampled: readonly (readonly SampledRow[])[];
-  /** For each sequence, in order, what its rows go on with if they stopped between layers. */
-  readonly hidden?: readonly (Float32Array | undefined)[];
-  readonly traffic: Traffic;
-  /** Wall time of the step's attention, where it is measured. */
-  readonly attentionSeconds?: number;
-}
+export type { RunnerOutput, StepRunner };
 
 /** What a request may ask of the engine's patience; all default to no limit. */
 export interface EngineLimits {
@@ -99,6 +83,9 @@ class StepEngine implements Engine {
   private readonly live = new Map<string, Generation>();
   private steps = 0;
   private generatedTokens = 0;
+  /** What the last step gave, of which nobody has been told: that is done while the next one runs. */
+  private untold: { readonly step: ObservedStep; readonly outcomes: readonly Outcome[]; readonly at: number } | null =
+    null;
   private traffic: Traffic = { scoreBytes: 0, gatherBytes: 0, denseBytes: 0, denseEquivalentBytes: 0 };
   /** The loop, while there is work. */
   private loop: Promise<void> | null = null;
@@ -119,18 +106,15 @@ class StepEngine implements Engine {
     this.reset();
   }
 
-  async *generate(request: GenerateRequest, signal?: AbortSignal): AsyncGenerator<TokenEvent, GenerationSummary, void> {
-    signal?.throwIfAborted();
-    const generation = this.admitOrRefuse(request);
-    const onAbort = () => this.drop(generation, signal?.reason, "abort");
-    signal?.addEventListener("abort", onAbort, { once: true });
-    try {
-      yield* generation.events.drain();
-      return generation.summary;
-    } finally {
-      signal?.removeEventListener("abort", onAbort);
-      this.drop(generation, new Error("the consumer left"), "abort");
-    }
+  generate(request: GenerateRequest, signal?: AbortSignal): AsyncGenerator<TokenEvent, GenerationSummary, void> {
+    let generation: Generation | undefined;
+    const open = () => {
+      signal?.throwIfAborted();
+      generation = this.admitOrRefuse(request);
+      this.listen(generation, signal);
+      return generation.events;
+    };
+    return new QueueReader(open, () => this.drop(generation!, new Error("the consumer left"), "abort"));
   }
 
   stats(): EngineStats {
@@ -163,6 +147,7 @@ class StepEngine implements Engine {
         const late = await this.lateMasks();
         const plan = this.scheduler.plan(new Set(late.map(({ id }) => id)));
         if (plan === null) {
+          this.tell();
           if (late.length === 0) break;
           await Promise.race(late.map(({ constraint }) => constraint?.settled()));
           continue;
@@ -171,10 +156,12 @@ class StepEngine implements Engine {
         const step = await this.execute(plan, batch);
         const outcomes = step === null ? [] : this.accept(plan, batch, step.output.sampled);
         this.scheduler.commit(outcomes, step?.seconds);
-        this.emit(outcomes);
+        for (const { generation, end } of outcomes) if (end !== null) this.forget(generation);
+        if (step !== null) this.untold = { step: observedStep(plan, step), outcomes, at: this.now() };
         if (this.options.checked) this.check();
       }
     } catch (error) {
+      this.tell();
       for (const generation of [...this.live.values()]) this.drop(generation, engineErrors.stepFailed(error));
       this.reset();
     } finally {
@@ -187,7 +174,10 @@ class StepEngine implements Engine {
     const masked = [...this.live.values()].filter(({ constraint }) => constraint !== null);
     const isLate = ({ constraint }: Generation) => constraint?.mask === null;
     const late = masked.filter(isLate);
-    if (late.length > 0) await within(Promise.all(late.map(({ constraint }) => constraint?.settled())), MASK_WAIT_MS);
+    if (late.length > 0) {
+      this.tell();
+      await within(Promise.all(late.map(({ constraint }) => constraint?.settled())), MASK_WAIT_MS);
+    }
     for (const generation of masked) {
       if (generation.constraint?.error) this.drop(generation, engineErrors.stepFailed(generation.constraint.error));
     }
@@ -210,19 +200,23 @@ class StepEngine implements Engine {
     });
   }
 
-  /** Runs the step; the event loop gets a turn meanwhile. Null, with its requests rejected, if it failed. */
+  /**
+   * Runs the step; consumers get what the one before it gave, and the event loop a turn, meanwhile. Null, with its requests
+   * rejected, if it failed.
+   */
   private async execute(plan: StepPlan, batch: readonly Generation[]): Promise<TimedOutput | null> {
     try {
       const sequences = plan.sequences.map((sequence, i) => {
         const part = batch[i]!.goOn(sequence);
         return part.logits === "none" ? part : { ...part, sampling: batch[i]!.sampling(sequence) };
       });
-      await this.copyBlocks(plan);
-      const [step] = await Promise.all([this.runTimed(plan, sequences), eventLoopTurn()]);
+      if (plan.copies.length > 0) await this.copyBlocks(plan);
+      const running = this.runTimed(plan, sequences);
+      this.tell();
+      const [step] = await Promise.all([running, eventLoopTurn()]);
       for (const [i, generation] of batch.entries()) generation.hidden = step.output.hidden?.[i];
       this.steps += 1;
       this.traffic = addTraffic(this.traffic, step.output.traffic);
-      this.observer.step?.(observedStep(plan, step));
       return step;
     } catch (error) {
       for (const generation of batch) this.drop(generation, engineErrors.stepFailed(error));
@@ -232,6 +226,7 @@ class StepEngine implements Engine {
 
   /** A block may be megabytes: the event loop gets turns in between. */
   private async copyBlocks({ copies }: StepPlan): Promise<void> {
+    this.tell(); // The step that copies are for is some time off.
     for (const [i, { from, to }] of copies.entries()) {
       if (i > 0 && i % COPIES_PER_TURN === 0) await eventLoopTurn();
       this.options.runner.copyBlock(from, to);
@@ -269,17 +264,20 @@ class StepEngine implements Engine {
     return outcomes;
   }
 
-  private emit(outcomes: readonly Outcome[]): void {
+  /** Hands out what the last step gave. Whom it ended is not live any more; another one that is not has been dropped. */
+  private tell(): void {
+    if (this.untold === null) return;
+    const { step, outcomes, at } = this.untold;
+    this.untold = null;
+    this.observer.step?.(step);
     for (const { generation, events, end } of outcomes) {
-      if (!this.isLive(generation)) continue;
-      for (const event of events) {
+      if (end === null && !this.isLive(generation)) continue;
+      for (const event of events()) {
         this.generatedTokens += 1;
-        generation.report.token();
+        generation.report.token(at);
         generation.events.push(event);
       }
-      if (end === null) continue;
-      this.forget(generation);
-      generation.end(end);
+      if (end !== null) generation.end(end);
     }
   }
 
@@ -295,15 +293,7 @@ class StepEngine implements Engine {
   private admit(request: GenerateRequest): Generation {
     if (this.closing !== null) throw engineErrors.closed();
     const { id, promptIds, sampling } = request;
-    const { vocabSize } = this.options.config;
-    if (promptIds.length === 0) throw engineErrors.emptyPrompt();
-    const newTokens = sampling.maxTokens === 0 ? 0 : 1;
-    if (promptIds.length + newTokens > this.limit) {
-      throw engineErrors.contextOverflow(promptIds.length, this.limit, newTokens);
-    }
-    checkTokens("prompt token", promptIds, vocabSize);
-    checkTokens("stop token", sampling.stopTokenIds ?? [], vocabSize);
-    checkTokens("biased token", sampling.logitBias?.keys() ?? [], vocabSize);
+    checkRequest(request, this.limit, this.options.config.vocabSize);
     if (this.live.has(id)) throw engineErrors.duplicateId(id);
     this.gate.check(request.batch ?? id);
 
@@ -350,16 +340,26 @@ class StepEngine implements Engine {
     after(requestSeconds, () => engineErrors.requestTimeout(requestSeconds, generation.completionTokens));
   }
 
+  /** Drops it when the signal says so, while it lives. */
+  private listen(generation: Generation, signal?: AbortSignal): void {
+    if (signal === undefined || !this.isLive(generation)) return;
+    const onAbort = () => this.drop(generation, signal.reason, "abort");
+    signal.addEventListener("abort", onAbort, { once: true });
+    generation.unlisten = () => signal.removeEventListener("abort", onAbort);
+  }
+
   /** It is no longer live. */
   private forget(generation: Generation): void {
     this.live.delete(generation.id);
     this.gate.left(generation.batch);
+    generation.unlisten();
     for (const deadline of generation.deadlines) clearTimeout(deadline);
   }
 
   /** Ends a request before its time and frees its blocks; nothing if it has ended. */
   private drop(generation: Generation, error: unknown, reason: EndReason = "error"): void {
     if (!this.isLive(generation)) return;
+    this.tell(); // What it got before is still its consumer's.
     this.forget(generation);
     this.scheduler.abort(generation.id);
     generation.fail(error, reason);
@@ -383,16 +383,6 @@ class StepEngine implements Engine {
   private check(): void {
     const violations = checkInvariants(this.cache.snapshot());
     if (violations.length > 0) throw new Error(`the cache's bookkeeping is broken: ${violations.join("; ")}`);
-  }
-}
-
-/** Throws EngineError "token_out_of_range". */
-function checkTokens(what: string, tokens: Iterable<number>, vocabSize: number): void {
-  let index = 0;
-  for (const token of tokens) {
-    const known = Number.isInteger(token) && token >= 0 && token < vocabSize;
-    if (!known) throw engineErrors.tokenOutOfRange(`${what} ${index}`, token, vocabSize);
-    index += 1;
   }
 }
 

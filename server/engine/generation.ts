@@ -28,8 +28,19 @@ export interface Progress {
   readonly tokenIds: readonly number[];
   /** Why no token follows, if none does. */
   readonly end: FinishReason | null;
-  /** Of each token; none if no token was asked for, only the prompt's log-probabilities. */
-  readonly events: readonly TokenEvent[];
+  /**
+   * The event of each token; none if no token was asked for, only the prompt's log-probabilities. To be called once, before
+   * more is taken in: where no stop string can end the text, it is decoded only then, when the next step runs already.
+   */
+  readonly events: () => readonly TokenEvent[];
+}
+
+/** A token that has been taken in. */
+interface Accepted {
+  readonly tokenId: number;
+  readonly finishReason: FinishReason | null;
+  /** Mutates: makes its text. */
+  readonly event: () => TokenEvent;
 }
 
 /** A step's share of a sequence, as far as it matters here. */
@@ -39,7 +50,7 @@ type Rows = Pick<PlannedSequence, "tokenIds" | "contextLength" | "logits" | "dra
 export class Generation {
   readonly id: string;
   readonly request: GenerateRequest;
-  readonly events = new EventQueue<TokenEvent>();
+  readonly events = new EventQueue<TokenEvent, GenerationSummary>();
   readonly report: RequestReport;
   /** Tokens until "length": maxTokens, cut at the context's end. */
   readonly maxNewTokens: number;
@@ -50,6 +61,8 @@ export class Generation {
   hidden: Float32Array | undefined;
   /** When it is given up: while it waits, and in any case. */
   readonly deadlines: NodeJS.Timeout[] = [];
+  /** Listens to the consumer's signal no longer. */
+  unlisten: () => void = () => {};
   private readonly random: RandomStream;
   private readonly rows: RowSettings;
   private readonly detokenizer: Detokenizer;
@@ -132,25 +145,29 @@ export class Generation {
     this.scores?.accept(rows.contextLength, sampled.slice(0, scored));
     const own = sampled.slice(scored);
     if (own.length === 0) return null;
-    if (this.maxNewTokens === 0) return { tokenIds: [tokenOf(own[0]!)], end: "length", events: [] };
-    const events = this.acceptAfter(rows.draft ?? [], own);
-    return { tokenIds: events.map(({ tokenId }) => tokenId), end: events.at(-1)!.finishReason, events };
+    if (this.maxNewTokens === 0) return { tokenIds: [tokenOf(own[0]!)], end: "length", events: () => [] };
+    const tokens = this.acceptAfter(rows.draft ?? [], own);
+    return {
+      tokenIds: tokens.map(({ tokenId }) => tokenId),
+      end: tokens.at(-1)!.finishReason,
+      events: () => tokens.map(({ event }) => event()),
+    };
   }
 
   /**
    * Takes in rows as far as they are true: row i was run after the draft's first i tokens, so it counts if the rows before it
    * were sampled to just these. The last one that counts is the first that differs from the draft, or the one behind it all.
    */
-  private acceptAfter(draft: readonly number[], rows: readonly SampledRow[]): TokenEvent[] {
-    const events: TokenEvent[] = [];
+  private acceptAfter(draft: readonly number[], rows: readonly SampledRow[]): Accepted[] {
+    const tokens: Accepted[] = [];
     for (const [i, row] of rows.entries()) {
       // Those before it are out of doubt; a row at fault will be the next step's first.
       if (row.error && i > 0) break;
-      const event = this.eventOf(row);
-      events.push(event);
-      if (event.finishReason !== null || event.tokenId !== draft[i]) break;
+      const token = this.acceptRow(row);
+      tokens.push(token);
+      if (token.finishReason !== null || token.tokenId !== draft[i]) break;
     }
-    return events;
+    return tokens;
   }
 
   private scoredRows({ logits, contextLength, tokenIds }: Rows): number {
@@ -163,14 +180,21 @@ export class Generation {
     return contextLength + tokenIds.length - draft.length === known;
   }
 
-  private eventOf(row: SampledRow): TokenEvent {
+  private acceptRow(row: SampledRow): Accepted {
     const tokenId = tokenOf(row);
-    const { logprob, top } = row;
     this.rows.count(tokenId);
     this.completionTokens += 1;
-    const event = { tokenId, ...this.textOf(tokenId) };
-    if (event.finishReason === null) this.constraint?.accept(tokenId);
-    return this.request.sampling.logprobs === undefined ? event : { ...event, logprobs: { logprob, top } };
+    const place = this.completionTokens;
+    const { logprob, top } = row;
+    const logprobs = this.request.sampling.logprobs === undefined ? {} : { logprobs: { logprob, top } };
+    if (this.request.sampling.stop.length === 0) {
+      const finishReason = this.reasonWithoutText(tokenId, place);
+      if (finishReason === null) this.constraint?.accept(tokenId);
+      return { tokenId, finishReason, event: () => ({ tokenId, ...this.textOf(tokenId, place), ...logprobs }) };
+    }
+    const text = this.textOf(tokenId, place);
+    if (text.finishReason === null) this.constraint?.accept(tokenId);
+    return { tokenId, finishReason: text.finishReason, event: () => ({ tokenId, ...text, ...logprobs }) };
   }
 
   /** The request whose sequences the queue takes together. */
@@ -181,7 +205,7 @@ export class Generation {
   /** No more tokens: the consumer gets what is there, then the summary. Mutates; once. */
   end(reason: FinishReason): void {
     this.constraint?.close();
-    this.events.end();
+    this.events.end(this.summary);
     this.report.finished(reason, this);
   }
 
@@ -192,13 +216,21 @@ export class Generation {
     this.report.finished(reason, this);
   }
 
-  private textOf(tokenId: number): Pick<TokenEvent, "text" | "finishReason"> {
-    const mayStop = this.completionTokens > this.minTokens;
-    if (this.endTokens.has(tokenId) && (mayStop || this.constraint !== null))
-      return { text: this.finish().text, finishReason: "stop" };
-    const { text, stopped } = this.stops.push(this.detokenizer.push(tokenId), mayStop);
+  /** Whether the token, the answer's `place`th, is the last one if its text does not matter; as in textOf. */
+  private reasonWithoutText(tokenId: number, place: number): FinishReason | null {
+    if (this.endsAt(tokenId, place)) return "stop";
+    return place < this.maxNewTokens ? null : "length";
+  }
+
+  private endsAt(tokenId: number, place: number): boolean {
+    return this.endTokens.has(tokenId) && (place > this.minTokens || this.constraint !== null);
+  }
+
+  private textOf(tokenId: number, place: number): Pick<TokenEvent, "text" | "finishReason"> {
+    if (this.endsAt(tokenId, place)) return { text: this.finish().text, finishReason: "stop" };
+    const { text, stopped } = this.stops.push(this.detokenizer.push(tokenId), place > this.minTokens);
     if (stopped) return { text, finishReason: "stop" };
-    if (this.completionTokens < this.maxNewTokens) return { text, finishReason: null };
+    if (place < this.maxNewTokens) return { text, finishReason: null };
     const rest = this.finish();
     return { text: text + rest.text, finishReason: rest.reason };
   }

@@ -128,8 +128,8 @@ export class RequestReport {
     quietly(() => this.observer.requestStarted?.(this.request, seconds));
   }
 
-  token(): void {
-    const at = this.now();
+  /** It had a token at that time. */
+  token(at: number): void {
     const since = this.firstTokenAt === null ? this.queuedAt : this.lastTokenAt;
     this.lastTokenAt = at;
     if (this.firstTokenAt !== null) {

@@ -8,7 +8,7 @@ import type { FinishReason, GenerateRequest, TokenEvent } from "../engine/types.
 import { apiErrors, toApiError } from "../errors.ts";
 import { type GenerationFields, usageOf } from "../requests.ts";
 import type { Serving } from "../serving.ts";
-import { eventStream, eventStreamHeaders } from "../sse.ts";
+import { type EventStreamOptions, eventStream, eventStreamHeaders } from "../sse.ts";
 
 export interface WholeChoice {
   readonly index: number;
@@ -60,10 +60,11 @@ export async function answer(
   if (options.logPrompts) logPrompts(requestLog.log, request, serving);
   try {
     const requests = ofTenant(request.requests, context.get("tenant"), options.cacheSaltPerKey ?? false);
-    const events = tally.watch(await startChoices(serving.engine, requests, left.signal));
-    if (!request.fields.stream) return context.json(await wholeAnswer(events, request, format).finally(sumUp));
+    const events = await startChoices(serving.engine, requests, left.signal);
+    if (!request.fields.stream) return context.json(await wholeAnswer(events, request, format, tally).finally(sumUp));
     requestLog.defer();
-    const body = eventStream(streamedAnswer(events, request, format), {
+    const body = eventStream(events, {
+      ...streamedAnswer(request, format, tally),
       pingMs: options.pingMs,
       onCancel: () => left.abort(),
       onEnd: () => {
@@ -104,9 +105,17 @@ function logPrompts(log: Logger, { requests }: AnswerRequest, { tokenizer }: Ser
   }
 }
 
-async function wholeAnswer(events: AsyncIterable<ChoiceEvent>, request: AnswerRequest, format: AnswerFormat) {
+async function wholeAnswer(
+  events: AsyncIterable<ChoiceEvent>,
+  request: AnswerRequest,
+  format: AnswerFormat,
+  tally: AnswerTally,
+) {
   const tokens = request.requests.map((): TokenEvent[] => []);
-  for await (const { index, event } of events) tokens[index]!.push(event);
+  for await (const choice of events) {
+    tally.count(choice);
+    tokens[choice.index]!.push(choice.event);
+  }
   const choices = tokens.map((events, index) => {
     const text = events.map((event) => event.text).join("");
     return { index, text, finishReason: events.at(-1)?.finishReason ?? "length", events };
@@ -115,22 +124,27 @@ async function wholeAnswer(events: AsyncIterable<ChoiceEvent>, request: AnswerRe
   return format.whole(request.choose?.(choices) ?? choices, usageOf(request.promptTokens, total));
 }
 
-async function* streamedAnswer(
-  events: AsyncIterable<ChoiceEvent>,
+/** The chunks of each token, and those at the end. */
+function streamedAnswer(
   request: AnswerRequest,
   format: AnswerFormat,
-): AsyncGenerator<object, void, void> {
+  tally: AnswerTally,
+): Pick<EventStreamOptions<ChoiceEvent>, "chunksOf" | "lastChunks"> {
   const includeUsage = request.fields.stream_options?.include_usage ?? false;
   const noUsage = includeUsage ? null : undefined;
   const silent = new Set(request.requests.keys());
   let tokens = 0;
-  for await (const event of events) {
-    tokens += 1;
-    const first = silent.delete(event.index);
-    for (const choice of format.tokenChunks(event, first)) yield format.chunk(choice, noUsage);
-  }
-  for (const index of silent) {
-    for (const choice of format.emptyChunks(index)) yield format.chunk(choice, noUsage);
-  }
-  if (includeUsage) yield format.chunk(null, usageOf(request.promptTokens, tokens));
+  return {
+    chunksOf: (event) => {
+      tally.count(event);
+      tokens += 1;
+      const first = silent.delete(event.index);
+      return format.tokenChunks(event, first).map((choice) => format.chunk(choice, noUsage));
+    },
+    lastChunks: () => {
+      const empty = [...silent].flatMap((index) => format.emptyChunks(index));
+      const chunks = empty.map((choice) => format.chunk(choice, noUsage));
+      return includeUsage ? [...chunks, format.chunk(null, usageOf(request.promptTokens, tokens))] : chunks;
+    },
+  };
 }

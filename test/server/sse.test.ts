@@ -2,7 +2,8 @@ import { describe, expect, it } from "vitest";
 import { type EventStreamOptions, eventStream } from "../../server/sse.ts";
 import { gate } from "../support/fake-engine.ts";
 
-const options: EventStreamOptions = {
+const options: EventStreamOptions<object> = {
+  chunksOf: (event) => [event],
   pingMs: 60_000,
   onCancel: () => {},
   toErrorBody: (error) => ({ error: { message: String(error), type: "server_error", param: null, code: "c" } }),
@@ -48,6 +49,43 @@ describe("event streams", () => {
     while (frame === ": ping\n\n") frame = await next();
     expect(frame).toBe('data: {"text":"late"}\n\n');
     expect(await next()).toBe("data: [DONE]\n\n");
+  });
+
+  it("send an event's chunks in order, go on after one without any, and have chunks behind the last", async () => {
+    async function* events() {
+      yield* [2, 0, 0, 1];
+    }
+    const chunksOf = (count: number) => Array.from({ length: count }, (_, i) => ({ i }));
+    const lastChunks = () => [{ last: true }];
+    const text = await readAll(eventStream(events(), { ...options, chunksOf, lastChunks }));
+    const chunks = ['{"i":0}', '{"i":1}', '{"i":0}', '{"last":true}', "[DONE]"];
+    expect(text).toBe(chunks.map((chunk) => `data: ${chunk}\n\n`).join(""));
+  });
+
+  it("end with an error where a chunk cannot be made, and ask for no more events", async () => {
+    let ended = false;
+    async function* events() {
+      try {
+        for (;;) yield {};
+      } finally {
+        ended = true;
+      }
+    }
+    const chunksOf = () => {
+      throw new Error("no chunk");
+    };
+    const text = await readAll(eventStream(events(), { ...options, chunksOf }));
+    expect(text).toMatch(/^data: \{"error":\{"message":"Error: no chunk".*\n\ndata: \[DONE\]\n\n$/);
+    expect(ended).toBe(true);
+  });
+
+  it("send no comments to a reader who does not read, nor after the end", async () => {
+    const later = gate();
+    const events = { next: () => later.opened.then(() => ({ done: true as const, value: undefined })) };
+    const stream = eventStream(events, { ...options, pingMs: 1 });
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    later.open();
+    expect(await readAll(stream)).toBe(": ping\n\ndata: [DONE]\n\n");
   });
 
   it("take no more events than are read", async () => {

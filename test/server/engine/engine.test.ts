@@ -19,6 +19,7 @@ import {
   tokenizer,
   vocabSize,
 } from "../../support/engine.ts";
+import { gate } from "../../support/fake-engine.ts";
 
 describe("a request alone", () => {
   test("gets its tokens, one event each, the last with the reason", async () => {
@@ -102,6 +103,24 @@ describe("a request alone", () => {
     expect(await run("a", 5)).not.toEqual(await run("b", 6));
     expect(await run("a")).not.toEqual(await run("b"));
   });
+});
+
+test("consumers get what a step gave when the next one has begun, and before it ends", async () => {
+  const seen: string[] = [];
+  const received = Array.from({ length: 4 }, () => gate());
+  const { engine } = setUp({
+    beforeStep: async (_, step) => {
+      seen.push(`step ${step}`);
+      // Never ends if the step before it is not handed out meanwhile.
+      if (step > 0) await received[step - 1]!.opened;
+    },
+  });
+  let tokens = 0;
+  for await (const { finishReason } of engine.generate(requestOf("a", [3], { maxTokens: 3 }))) {
+    seen.push(`token ${tokens} ${finishReason}`);
+    received[tokens++]!.open();
+  }
+  expect(seen).toEqual(["step 0", "step 1", "token 0 null", "step 2", "token 1 null", "token 2 length"]);
 });
 
 describe("refusals", () => {

@@ -1,11 +1,18 @@
 import { setImmediate as eventLoopTurn } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
-import { EventQueue } from "../../../server/engine/event-queue.ts";
+import { EventQueue, QueueReader } from "../../../server/engine/event-queue.ts";
+
+const read = <T>(queue: EventQueue<T>) => {
+  return new QueueReader(
+    () => queue,
+    () => {},
+  );
+};
 
 /** Takes items with a pause of some turns before each. */
 async function collect(queue: EventQueue<number>, pause = 0): Promise<number[]> {
   const items: number[] = [];
-  for await (const item of queue.drain()) {
+  for await (const item of read(queue)) {
     items.push(item);
     for (let turn = 0; turn < pause; turn++) await eventLoopTurn();
   }
@@ -31,7 +38,7 @@ describe("EventQueue", () => {
     queue.push(2);
     queue.fail(new Error("broken"));
     const reading = (async () => {
-      for await (const item of queue.drain()) items.push(item);
+      for await (const item of read(queue)) items.push(item);
     })();
     await expect(reading).rejects.toThrow("broken");
     expect(items).toEqual([1, 2]);
@@ -55,5 +62,53 @@ describe("EventQueue", () => {
     queue.push(1);
     queue.fail(new Error("late"));
     expect(await collect(queue)).toEqual([]);
+  });
+
+  test("gives many items to one who comes late, in order, and the result behind them", async () => {
+    const queue = new EventQueue<number, string>();
+    const items = Array.from({ length: 1000 }, (_, i) => i);
+    for (const item of items) queue.push(item);
+    queue.end("all");
+    for (const value of items) expect(await queue.next()).toEqual({ done: false, value });
+    expect(await queue.next()).toEqual({ done: true, value: "all" });
+  });
+});
+
+describe("a reader", () => {
+  test("opens its queue when it is asked for something, and tells when it goes before the end", async () => {
+    const calls: string[] = [];
+    const queue = new EventQueue<number>();
+    const reader = () =>
+      new QueueReader(
+        () => {
+          calls.push("open");
+          return queue;
+        },
+        () => calls.push("leave"),
+      );
+    await reader().return();
+    expect(calls).toEqual([]);
+    queue.push(1);
+    queue.push(2);
+    const second = reader();
+    for await (const item of second) {
+      expect(item).toBe(1);
+      break;
+    }
+    expect(calls).toEqual(["open", "leave"]);
+    expect(await second.next()).toEqual({ done: true, value: undefined });
+    await expect(second.throw(new Error("late"))).rejects.toThrow("late");
+    expect(calls).toEqual(["open", "leave"]);
+  });
+
+  test("rejects once with what its queue could not be opened for", async () => {
+    const refused = new QueueReader<number, void>(
+      () => {
+        throw new Error("refused");
+      },
+      () => {},
+    );
+    await expect(refused.next()).rejects.toThrow("refused");
+    expect(await refused.next()).toEqual({ done: true, value: undefined });
   });
 });
