@@ -1,9 +1,9 @@
 import { packTail } from "./pack-tail.ts";
 import { packSampling } from "./sampling.ts";
-import type { AttentionSettings, RowSampling, StepInput, StepSequence } from "./types.ts";
+import { type AttentionSettings, type RowSampling, ranks, type StepInput, type StepSequence } from "./types.ts";
 
 /** int32 values per sequence in StepInput.settings, as `Settings` in native/attention.h. */
-export const SETTINGS_LENGTH = 8;
+export const SETTINGS_LENGTH = 10;
 
 /** Which of a step's logit rows belong to one sequence: [start, end), empty when it wanted none. */
 export interface LogitRange {
@@ -72,7 +72,17 @@ export function packSettings({
   attention,
   denseUntil,
 }: Pick<StepSequence, "attention" | "denseUntil">): readonly number[] {
-  const { mode, r, k, local, meanValue, groupSum, bucketTopK = 0 }: AttentionSettings = attention;
+  const {
+    mode,
+    r,
+    k,
+    local,
+    meanValue,
+    groupSum,
+    bucketTopK = 0,
+    rank = "sparq",
+    sinks = 0,
+  }: AttentionSettings = attention;
   return [
     mode === "sparq" ? 1 : 0,
     r,
@@ -82,6 +92,8 @@ export function packSettings({
     groupSum === "logits" ? 1 : 0,
     denseUntil,
     bucketTopK,
+    ranks.indexOf(rank),
+    sinks,
   ];
 }
 

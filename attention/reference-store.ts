@@ -1,3 +1,4 @@
+import { ReferenceMass } from "./reference-mass.ts";
 import type { KvStoreShape, NativeKvStore } from "./types.ts";
 
 /** What the cache holds of one position and KV head: [headDim] each, the key after rope. */
@@ -14,12 +15,14 @@ export class ReferenceStore implements NativeKvStore {
   readonly shape: KvStoreShape;
   readonly bytesPerBlock: number;
   readonly bytes: number;
+  readonly mass?: ReferenceMass;
   readonly #cells: Cell[] = [];
 
   constructor(shape: KvStoreShape) {
     this.shape = shape;
     this.bytesPerBlock = 2 * 8 * shape.layers * shape.kvHeads * shape.blockSize * shape.headDim;
     this.bytes = this.bytesPerBlock * shape.blocks;
+    if (shape.trackMass) this.mass = new ReferenceMass(shape.kvHeads);
   }
 
   /** The cell itself, to read or to write; zeros before it was written. */

@@ -4,15 +4,18 @@ import { packStep } from "./pack.ts";
 import { splitHidden } from "./pack-tail.ts";
 import { sampledRow } from "./sampling.ts";
 import { defaultThreads } from "./threads.ts";
-import type {
-  CacheDtype,
-  KvStoreShape,
-  NativeKvStore,
-  NativeSession,
-  SampledRow,
-  ScanDtype,
-  StepSequence,
-  Traffic,
+import {
+  type CacheDtype,
+  type KernelFault,
+  type KvStoreShape,
+  kernelFaults,
+  type NativeKvStore,
+  type NativeSession,
+  type Observation,
+  type SampledRow,
+  type ScanDtype,
+  type StepSequence,
+  type Traffic,
 } from "./types.ts";
 
 /** Positions in a block of the store. */
@@ -46,6 +49,10 @@ export interface OpenSessionOptions {
   readonly spinning?: boolean;
   /** Default: the library that onnxruntime-node ships. */
   readonly libraryPath?: string;
+  /** For rank "mass": track the masses of all prompts, which takes each a second, slower pass over its keys. */
+  readonly trackMass?: boolean;
+  /** Sum up what sparse rows keep, for `observed`: they read every key once more. */
+  readonly observe?: boolean;
 }
 
 export interface SequencesOutput {
@@ -83,6 +90,10 @@ export interface Session {
   step(sequences: readonly StepSequence[]): Promise<SequencesOutput>;
   /** Copies a block of the store. Throws Error while a step runs. */
   copyBlock(from: number, to: number): void;
+  /** What sparse rows kept since the last reset, by layer; zeros unless opened with `observe`. Throws Error while a step runs. */
+  observed(): readonly Observation[];
+  /** Throws Error while a step runs. */
+  resetObserved(): void;
   /** Frees session and store, after the running step if there is one. Closing twice is fine. */
   close(): void;
 }
@@ -97,19 +108,44 @@ export async function openSession(options: OpenSessionOptions): Promise<Session>
     dtype = "f32",
     scanDtype = "f32",
     spinning = true,
+    trackMass = false,
+    observe = false,
   } = options;
   const { layers, kvHeads, headDim, vocabSize } = config;
   const threads = options.threads ?? defaultThreads();
   const libraryPath = options.libraryPath ?? runtimeLibraryPath();
   const addon = loadAddon();
-  const store = addon.createKvStore({ layers, kvHeads, headDim, blockSize, blocks, dtype, scanDtype });
+  const store = addon.createKvStore({ layers, kvHeads, headDim, blockSize, blocks, dtype, scanDtype, trackMass });
   try {
-    const session = await addon.loadSession({ libraryPath, graphPath, store, vocabSize, threads, spinning });
+    const fault = faultFromEnvironment();
+    const session = await addon.loadSession({
+      libraryPath,
+      graphPath,
+      store,
+      vocabSize,
+      threads,
+      spinning,
+      observe,
+      ...(fault ? { fault } : {}),
+    });
     return new OpenSession(store, session, { blocks, blockSize, threads, vocabSize });
   } catch (error) {
     store.close();
     throw error;
   }
+}
+
+/**
+ * SPARQ_FAULT breaks SparQ's kernels on purpose, to prove that something notices; for tests alone. Throws RangeError for a fault
+ * that there is not.
+ */
+function faultFromEnvironment(): KernelFault | undefined {
+  const name = process.env.SPARQ_FAULT;
+  if (!name) return undefined;
+  const fault = kernelFaults.find((known) => known === name);
+  if (!fault) throw new RangeError(`SPARQ_FAULT is ${name}, must be one of ${kernelFaults.join(", ")}`);
+  console.error(`sparq: SPARQ_FAULT=${fault} BREAKS SPARQ ATTENTION ON PURPOSE: every answer of this session is wrong`);
+  return fault;
 }
 
 class OpenSession implements Session {
@@ -159,6 +195,18 @@ class OpenSession implements Session {
 
   copyBlock(from: number, to: number): void {
     this.store.copyBlock(from, to);
+  }
+
+  observed(): readonly Observation[] {
+    const sums = this.session.observed();
+    return Array.from({ length: sums.length / 4 }, (_, layer) => {
+      const [rows, recall, massKept, alpha] = sums.subarray(4 * layer, 4 * layer + 4) as unknown as number[];
+      return { rows: rows!, recall: recall!, massKept: massKept!, alpha: alpha! };
+    });
+  }
+
+  resetObserved(): void {
+    this.session.resetObserved();
   }
 
   close(): void {

@@ -9,6 +9,8 @@ export interface KvStoreShape {
   readonly dtype?: CacheDtype;
   /** How the keys by component that SparQ scans are stored; "f32" when left out. "int8" needs a multiple of 64 as blockSize. */
   readonly scanDtype?: ScanDtype;
+  /** Keep what rank "mass" ranks by: a sum for each position, layer and KV head, of every sequence that is run. */
+  readonly trackMass?: boolean;
 }
 
 /** In the order of DType in native/elements.h. int8 and fp8 (e4m3) have one scale for each position and head. */
@@ -18,6 +20,21 @@ export type CacheDtype = (typeof cacheDtypes)[number];
 /** int8 has one range for each component of a page. */
 export const scanDtypes = ["f32", "f16", "bf16", "int8"] as const;
 export type ScanDtype = (typeof scanDtypes)[number];
+
+/**
+ * What ranks the positions of a sparse row before the top-k, in the order of Rank in native/attention.h. All but "sparq" are
+ * what SparQ is compared with, and slower than it.
+ *
+ * - "sparq": r components of the keys (arXiv 2312.04985v6).
+ * - "exact": the softmax of the exact logits, the bound of all such choices (FlexGen, arXiv 2303.06865); reads every key.
+ * - "none": nothing. The k - sinks most recent positions are kept (LM-Infinite, arXiv 2308.16137; StreamingLLM, 2309.17453).
+ * - "random": a hash of layer, KV head and the positions of row and key.
+ * - "mass": the softmax mass that each position got from the rows so far, summed over the group (H2O, arXiv 2306.14048). A
+ *   position once left out never comes back. Needs a store with `trackMass`, and for each sequence blocks that it shares with
+ *   no other from its first position on; see native/mass.h.
+ */
+export const ranks = ["sparq", "exact", "none", "random", "mass"] as const;
+export type Rank = (typeof ranks)[number];
 
 /**
  * How one sequence attends while it decodes. Prefill is always dense and causal.
@@ -31,15 +48,19 @@ export interface AttentionSettings {
   readonly k: number;
   /** The last `local` positions are always kept, 0..k. */
   readonly local: number;
-  /** Give the mass that was left out to the running mean of V. */
+  /** Give the mass that was left out to the running mean of V. Not with ranks "none", "random" and "mass", which estimate none. */
   readonly meanValue: boolean;
   /** What is summed over a GQA group before the top-k: softmaxed scores (the paper) or raw logits (its code). */
   readonly groupSum: "softmax" | "logits";
   /**
    * 0 or left out: the top-k is exact. 1, 2 or 4: approximate, so many kept of each of about k / bucketTopK interleaved
-   * buckets (arXiv 2412.04358).
+   * buckets (arXiv 2412.04358). With rank "sparq" only.
    */
   readonly bucketTopK?: 0 | 1 | 2 | 4;
+  /** What ranks positions; "sparq" when left out. */
+  readonly rank?: Rank;
+  /** The first `sinks` positions of the sequence are always kept, among the k: 0..k - local; 0 when left out. */
+  readonly sinks?: number;
   /**
    * The engine attends densely while fewer positions than this are visible, since SparQ is no faster there; 0 when left out.
    * The kernels know nothing of it.
@@ -54,6 +75,20 @@ export interface Traffic {
   readonly denseBytes: number;
   /** What the same rows would have read with dense attention. */
   readonly denseEquivalentBytes: number;
+}
+
+/**
+ * What sparse rows kept, summed over rows; each row counts with its mean over KV heads. Rows that attend densely are not in
+ * it.
+ */
+export interface Observation {
+  readonly rows: number;
+  /** Share of the kept positions that are among as many of the largest exact scores (softmaxed, summed over the group). */
+  readonly recall: number;
+  /** Of the exact softmax, what the kept positions have: the mean over the group's heads. */
+  readonly massKept: number;
+  /** The same as the row estimated it: by SparQ's approximate scores, exactly with rank "exact", 1 with the other ranks. */
+  readonly alpha: number;
 }
 
 /** One sequence's share of a step. */
@@ -167,7 +202,7 @@ export interface StepInput {
   readonly contextLengths: Int32Array; // [N]
   readonly blockTables: Int32Array; // [sum of table lengths]
   readonly blockTableStarts: Int32Array; // [N + 1]
-  readonly settings: Int32Array; // [N * 8], see Settings in native/attention.h
+  readonly settings: Int32Array; // [N * 10], see Settings in native/attention.h
   readonly logitRows: Int32Array; // [R], rows of which logits are wanted, ascending
   readonly sampling?: SamplingInput;
   readonly tail?: TailInput;
@@ -207,7 +242,15 @@ export interface SessionOptions {
   readonly threads: number;
   /** Let idle pool threads spin between kernels; false when other work shares the cores. */
   readonly spinning: boolean;
+  /** Sum up what sparse rows keep, see Observation: they read every key once more. */
+  readonly observe?: boolean;
+  /** For tests of what should notice. */
+  readonly fault?: KernelFault;
 }
+
+/** SparQ's kernels broken on purpose, in the order of KernelFault in native/attention.h. */
+export const kernelFaults = ["page", "tau", "group"] as const;
+export type KernelFault = (typeof kernelFaults)[number];
 
 export interface NativeKvStore {
   readonly bytes: number;
@@ -225,6 +268,13 @@ export interface NativeSession {
   readonly relayWidth: number;
   /** Runs one step off the main thread. Steps of one session never overlap: a second call while one runs rejects. */
   step(input: StepInput): Promise<StepOutput>;
+  /**
+   * [layers][rows, recall, massKept, alpha] of the steps so far, see Observation; zeros unless the session observes. Throws
+   * Error while a step runs.
+   */
+  observed(): Float64Array;
+  /** Begins these sums anew. Throws Error while a step runs. */
+  resetObserved(): void;
   close(): void;
 }
 
@@ -249,12 +299,16 @@ export interface AttendInput {
   readonly blockTables: Int32Array;
   readonly blockTableStarts: Int32Array;
   readonly settings: Int32Array;
+  /** Whether to say what sparse rows kept. */
+  readonly observe?: boolean;
 }
 
 export interface AttendOutput {
   /** [T, heads * headDim] */
   readonly out: Float32Array;
   readonly traffic: Traffic;
+  /** If asked for. */
+  readonly observed?: Observation;
 }
 
 /** A filled cache whose decode attention is timed. Shape limits as KvStoreShape's. */

@@ -12,6 +12,7 @@
 
 #include "addon_bench.h"
 #include "attention.h"
+#include "mass.h"
 #include "ort_runtime.h"
 #include "rope.h"
 #include "runtime_check.h"
@@ -163,6 +164,8 @@ class SessionObject : public Napi::ObjectWrap<SessionObject> {
                        {InstanceAccessor<&SessionObject::runtimeVersion>("runtimeVersion"),
                         InstanceAccessor<&SessionObject::layers>("layers"),
                         InstanceAccessor<&SessionObject::relayWidth>("relayWidth"), InstanceMethod<&SessionObject::step>("step"),
+                        InstanceMethod<&SessionObject::observed>("observed"),
+                        InstanceMethod<&SessionObject::resetObserved>("resetObserved"),
                         InstanceMethod<&SessionObject::close>("close")});
   }
 
@@ -183,10 +186,27 @@ class SessionObject : public Napi::ObjectWrap<SessionObject> {
       StepInput input = stepInputOf(objectOf(info[0], "the step"));
       if (state_->closed) throw Napi::Error::New(env, "the session is closed");
       if (state_->running) throw Napi::Error::New(env, "a step of this session is running; steps must not overlap");
-      const Session& session = *state_->session;
-      checkStep(input, session.store().shape(), session.config().vocabSize, session.relayWidth());
+      state_->session->checkInput(input);
       return Job::start(env, std::make_unique<StepJob>(state_, std::move(input)), "sparq step");
     });
+  }
+
+  std::vector<Observation>& idleObservations(Napi::Env env) {
+    if (state_->closed) throw Napi::Error::New(env, "the session is closed");
+    if (state_->running) throw Napi::Error::New(env, "a step of this session is running");
+    return state_->session->observations();
+  }
+
+  Napi::Value observed(const Napi::CallbackInfo& info) {
+    std::vector<double> sums;
+    for (const Observation& layer : idleObservations(info.Env())) {
+      sums.insert(sums.end(), {layer.rows, layer.recall, layer.massKept, layer.alpha});
+    }
+    return copyOf<Napi::Float64Array>(info.Env(), sums);
+  }
+
+  void resetObserved(const Napi::CallbackInfo& info) {
+    for (Observation& layer : idleObservations(info.Env())) layer = {};
   }
 
   // A running step ends first, and its promise is kept.
@@ -208,7 +228,9 @@ class LoadJob : public Job {
         graphPath_(stringField(options, "graphPath")),
         config_{.vocabSize = integerField(options, "vocabSize", 1),
                 .threads = integerField(options, "threads", 1, kMostThreads),
-                .spinning = booleanField(options, "spinning")},
+                .spinning = booleanField(options, "spinning"),
+                .observe = flagField(options, "observe"),
+                .fault = faultField(options)},
         store_(StoreObject::stateOf(options.Get("store"), "store")),
         kvStore_(store_->store) {}
 
@@ -251,7 +273,8 @@ Napi::Value createKvStore(const Napi::CallbackInfo& info) {
                               .blockSize = integerField(shape, "blockSize", 1),
                               .blocks = integerField(shape, "blocks", 1),
                               .dtype = dtypeField(shape),
-                              .scanDtype = scanDtypeField(shape)};
+                              .scanDtype = scanDtypeField(shape),
+                              .trackMass = flagField(shape, "trackMass")};
   return guarded(info.Env(), [&] {
     auto store = std::make_shared<KvStore>(storeShape);
     return StoreObject::make(info.Env(), std::make_shared<StoreState>(StoreState{std::move(store)}));
@@ -317,14 +340,18 @@ Napi::Value attend(const Napi::CallbackInfo& info) {
     const size_t outLength = size_t(rows) * params.heads * params.headDim;
     Floats out = allocateFloats(outLength);
     Traffic traffic;
+    Observation observation;
+    const bool observe = flagField(input, "observe");
+    if (store->masses()) store->masses()->check(sequences, params.layer);
     if (state->runningSteps > 0) throw std::runtime_error("attend while a step runs on the store");
     WorkerPool pool(threads);
     attendLayer(path, *store, params, step, projection(0), projection(kOffset), projection(vOffset), out.get(), pool.pool(),
-                &traffic);
+                &traffic, {.observation = observe ? &observation : nullptr});
 
     Napi::Object object = Napi::Object::New(env);
     object.Set("out", float32Array(env, std::move(out), outLength));
     object.Set("traffic", trafficObject(env, traffic));
+    if (observe) object.Set("observed", observationObject(env, observation));
     return object;
   });
 }

@@ -88,6 +88,11 @@ inline bool booleanField(const Napi::Object& object, const char* field) {
   return value.As<Napi::Boolean>().Value();
 }
 
+// False when it is left out.
+inline bool flagField(const Napi::Object& object, const char* field) {
+  return !object.Get(field).IsUndefined() && booleanField(object, field);
+}
+
 inline std::string stringField(const Napi::Object& object, const char* field) {
   const Napi::Value value = object.Get(field);
   if (!value.IsString()) typeError(object.Env(), std::string(field) + " must be a string");
@@ -145,7 +150,22 @@ inline DType scanDtypeField(const Napi::Object& object) {
   return static_cast<DType>(choiceField(object, "scanDtype", {"f32", "f16", "bf16", "int8"}));
 }
 
+// KernelFault of field "fault"; none when it is left out.
+inline KernelFault faultField(const Napi::Object& object) {
+  if (object.Get("fault").IsUndefined()) return KernelFault::None;
+  return static_cast<KernelFault>(1 + choiceField(object, "fault", {"page", "tau", "group"}));
+}
+
 // ---- Results
+
+inline Napi::Object observationObject(Napi::Env env, const Observation& observation) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("rows", observation.rows);
+  object.Set("recall", observation.recall);
+  object.Set("massKept", observation.massKept);
+  object.Set("alpha", observation.alpha);
+  return object;
+}
 
 inline Napi::Object trafficObject(Napi::Env env, const Traffic& traffic) {
   Napi::Object object = Napi::Object::New(env);

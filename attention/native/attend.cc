@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "kernels.h"
+#include "mass.h"
 
 namespace sparq {
 namespace {
@@ -35,6 +36,7 @@ struct Plan {
   std::vector<SparqTask> scans;       // of rows that are cut
   std::vector<SparqTask> finishes;    // the rest of those
   std::vector<CombineTask> combines;
+  std::vector<SparqTask> ranked;      // rows of other ranks than SparQ's, whole
   // What of a cut row is left to do; who does the last of it goes on with the finish or combine that it belongs to.
   std::vector<int32_t> denseOwners, scanOwners;      // of the tasks; -1: a dense task that is whole
   std::vector<int32_t> combinesWaitFor, finishesWaitFor;
@@ -46,6 +48,7 @@ struct Plan {
     scans.clear();
     finishes.clear();
     combines.clear();
+    ranked.clear();
     for (std::vector<int32_t>* numbers : {&denseOwners, &scanOwners, &combinesWaitFor, &finishesWaitFor}) numbers->clear();
   }
 };
@@ -159,7 +162,10 @@ void planTasks(const LayerCall& call, int threads, Plan& plan) {
         plan.dense.push_back({&sequence, head, end > tileRows ? end - tileRows : 0, end, -1, false, nullptr});
       }
       for (int row = prompt; row < dense; row++) plan.dense.push_back({&sequence, head, row, row + 1, -1, true, nullptr});
-      for (int row = dense; row < sequence.rowCount; row++) plan.sparq.push_back({&sequence, head, row, nullptr, 0, 0});
+      const auto rank = static_cast<Rank>(sequence.settings.rank);
+      if (rank == Rank::Mass) continue;
+      std::vector<SparqTask>& sparse = rank == Rank::Sparq ? plan.sparq : plan.ranked;
+      for (int row = dense; row < sequence.rowCount; row++) sparse.push_back({&sequence, head, row, nullptr, 0, 0});
     }
   }
   // Too few tasks for the threads: cut long rows at their spans.
@@ -193,9 +199,39 @@ void addTraffic(const LayerCall& call, Traffic& traffic) {
         continue;
       }
       const uint64_t first = position + 1 - visible, pages = position / size - first / size + 1;
-      const uint64_t own = std::min(position % size + 1, visible), r = settings.r;
-      traffic.scoreBytes += heads * ((visible - own) * r * scanned + (pages - 1) * r * range + own * token / 2);
-      traffic.gatherBytes += heads * (uint64_t(settings.k) * token + (settings.meanValue ? pages * d * sizeof(float) : 0));
+      const uint64_t own = std::min(position % size + 1, visible), r = settings.r, k = settings.k;
+      const auto rank = static_cast<Rank>(settings.rank);
+      if (rank == Rank::Sparq) traffic.scoreBytes += heads * ((visible - own) * r * scanned + (pages - 1) * r * range + own * token / 2);
+      if (rank == Rank::Exact) traffic.scoreBytes += heads * visible * token / 2;
+      if (rank == Rank::Mass) traffic.scoreBytes += heads * k * sizeof(float);
+      // With all keys read there are but values to gather.
+      const uint64_t gathered = rank == Rank::Exact ? k * token / 2 : k * token;
+      traffic.gatherBytes += heads * (gathered + (settings.meanValue ? pages * d * sizeof(float) : 0));
+    }
+  }
+}
+
+// The tasks of Rank::Mass: prompts' rows of any rank, and its own decode rows.
+std::vector<MassTask> massTasks(const LayerCall& call) {
+  std::vector<MassTask> tasks;
+  for (const MassRows& rows : call.store.masses()->begin(call.params.layer, call.step)) {
+    const Sequence& sequence = *rows.sequence;
+    for (int head = 0; head < call.params.kvHeads; head++) {
+      tasks.push_back({&sequence, head, rows.promptRows, denseRows(call, sequence), rows.promptEnd, rows.decode, rows.heads + head});
+    }
+  }
+  return tasks;
+}
+
+void addObserved(const LayerCall& call, Observation& observation) {
+  const int heads = call.params.kvHeads;
+  for (int row = 0; row < call.step.rows; row++) {
+    for (const ObservedRow* seen = call.observed + size_t(row) * heads; seen < call.observed + size_t(row + 1) * heads; seen++) {
+      if (!seen->seen) continue;
+      observation.rows += 1.0 / heads;
+      observation.recall += double(seen->recall) / heads;
+      observation.massKept += double(seen->massKept) / heads;
+      observation.alpha += double(seen->alpha) / heads;
     }
   }
 }
@@ -231,11 +267,12 @@ void appendLayer(Path path, KvStore& store, const LayerParams& params, const Ste
 }
 
 void attendAppended(Path path, const KvStore& store, const LayerParams& params, const Step& step, const Projection& q, float* out,
-                    const Pool& pool, Traffic* traffic) {
+                    const Pool& pool, Traffic* traffic, const Evaluation& evaluation) {
   thread_local Plan plan;
   Plan& tasks = plan;  // the pool's threads must see this thread's
   const Kernels& kernels = kernelsOf(path);
-  const LayerCall call{store, params, step, q, q, q, out};
+  std::vector<ObservedRow> observed(evaluation.observation ? size_t(step.rows) * params.kvHeads : 0);
+  const LayerCall call{store, params, step, q, q, q, out, evaluation.observation ? observed.data() : nullptr, evaluation.fault};
   planTasks(call, pool.threads, tasks);
   const size_t dense = tasks.dense.size(), scans = tasks.scans.size();
   const size_t whole = tasks.sparq.size();
@@ -254,13 +291,20 @@ void attendAppended(Path path, const KvStore& store, const LayerParams& params, 
       if (isLast(tasks.finishesWaitFor[owner])) kernels.sparqFinish(call, tasks.finishes[owner]);
     }
   });
+  run(pool, tasks.ranked.size(), [&](size_t i) { kernels.ranked(call, tasks.ranked[i]); });
+  if (store.masses()) {
+    const std::vector<MassTask> mass = massTasks(call);
+    run(pool, mass.size(), [&](size_t i) { kernels.mass(call, mass[i]); });
+  }
+  if (evaluation.observation) addObserved(call, *evaluation.observation);
   if (traffic) addTraffic(call, *traffic);
 }
 
 void attendLayer(Path path, KvStore& store, const LayerParams& params, const Step& step, const Projection& q,
-                 const Projection& k, const Projection& v, float* out, const Pool& pool, Traffic* traffic) {
+                 const Projection& k, const Projection& v, float* out, const Pool& pool, Traffic* traffic,
+                 const Evaluation& evaluation) {
   appendLayer(path, store, params, step, k, v, pool);
-  attendAppended(path, store, params, step, q, out, pool, traffic);
+  attendAppended(path, store, params, step, q, out, pool, traffic, evaluation);
 }
 
 }  // namespace sparq

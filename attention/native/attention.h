@@ -8,6 +8,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "elements.h"
@@ -29,7 +30,12 @@ Path defaultPath();
 
 enum class Mode : int32_t { Dense = 0, Sparq = 1 };
 
-// Per sequence; the TypeScript side writes it as eight int32.
+// What ranks a sparse row's positions before the top-k; see `ranks` in ../types.ts.
+enum class Rank : int32_t { Sparq = 0, Exact = 1, None = 2, Random = 3, Mass = 4 };
+
+const char* rankName(Rank rank);
+
+// Per sequence; the TypeScript side writes it as ten int32.
 struct Settings {
   int32_t mode;        // Mode
   int32_t r;           // query components used in the score pass, 1..headDim
@@ -39,13 +45,16 @@ struct Settings {
   int32_t sumLogits;   // 0: sum softmaxed scores over a group before the top-k (the paper); 1: sum raw logits (its code)
   int32_t denseUntil;  // rows at positions below this are the prompt and attend densely; decoding, and SparQ, begins here
   int32_t bucketTopK;  // 0: exact top-k; 1, 2 or 4: bucketed, that many kept of each bucket (see body_select.inc)
+  int32_t rank = 0;    // Rank
+  int32_t sinks = 0;   // the first `sinks` positions of the sequence are always among the k; 0..k - local
 };
-static_assert(sizeof(Settings) == 32);
+static_assert(sizeof(Settings) == 40);
 
 struct StoreShape {
   int32_t layers, kvHeads, headDim, blockSize, blocks;
   DType dtype = DType::F32;      // of K and V by token
   DType scanDtype = DType::F32;  // of K by component: F32, F16, BF16 or I8
+  bool trackMass = false;        // keep what Rank::Mass ranks by, see mass.h
 };
 
 // What the store holds of one block of one layer and KV head.
@@ -59,6 +68,8 @@ struct Page {
   float* keyScales;   // [blockSize], dtypes with a scale only
   float* valueScales; // [blockSize], dtypes with a scale only
 };
+
+class MassTracker;
 
 // The paged KV cache, in three parts: tokens, laid out [layer][block][KV head], and keys by component and their ranges, laid out
 // [layer][KV head][block]: what one head scans lies close together and needs few address translations. Memory is reserved at
@@ -82,6 +93,7 @@ class KvStore {
             reinterpret_cast<uint32_t*>(parts_[2].memory + scan * parts_[2].pageBytes), floats(sum_),
             reinterpret_cast<int32_t*>(at + summed_), floats(keyScales_), floats(valueScales_)};
   }
+  MassTracker* masses() const { return masses_.get(); }  // null without trackMass
   void fill(float value);            // all of it; for tests
   void copyBlock(int from, int to);  // all layers; for copy-on-write
 
@@ -93,6 +105,7 @@ class KvStore {
   size_t pages() const { return size_t(shape_.layers) * shape_.kvHeads * shape_.blocks; }
 
   StoreShape shape_;
+  std::unique_ptr<MassTracker> masses_;
   Part parts_[3];
   void* mapping_ = nullptr;  // the parts with what guards them
   size_t mappingBytes_ = 0, tokenBytes_ = 0;
@@ -131,10 +144,30 @@ struct Step {
 // Bytes that the algorithm must read from the store, in its dtypes, summed over layers, KV heads and rows of a step. Each
 // row counts what it sees, also where a tile of rows reads a page together.
 struct Traffic {
-  uint64_t scoreBytes = 0;            // SparQ step 1: r components of every visible key, their ranges; the own page's keys
+  uint64_t scoreBytes = 0;            // SparQ step 1: r components of every visible key, their ranges; the own page's keys.
+                                      // Rank::Exact: every visible key. Rank::Mass: a sum for each position kept
   uint64_t gatherBytes = 0;           // SparQ steps 2 and 3: kept keys and values, sums of V
   uint64_t denseBytes = 0;            // rows that attended densely
   uint64_t denseEquivalentBytes = 0;  // what all rows would have read densely
+};
+
+// What the sparse rows of a layer kept, summed over rows, each with its mean over KV heads; see Observation in ../types.ts.
+struct Observation {
+  double rows = 0, recall = 0, massKept = 0, alpha = 0;
+};
+
+// Sparse rows of Rank::Sparq broken on purpose, for tests of what should notice.
+enum class KernelFault : int32_t {
+  None = 0,
+  Page = 1,   // the positions that the top-k chose are off by a page
+  Tau = 2,    // step 1's softmax without its temperature: tau = sqrt(headDim)
+  Group = 3,  // each KV head attends for the queries of its neighbour
+};
+
+// What is not attention itself. With an observation every key is read once more.
+struct Evaluation {
+  Observation* observation = nullptr;  // added to
+  KernelFault fault = KernelFault::None;
 };
 
 // A thread pool: runs task(user, i) for every i in [0, n) and returns when all are done.
@@ -149,11 +182,12 @@ struct Pool {
 // A sequence may go back and write positions again, as after drafts that were refused: what it wrote from there on is as if
 // it had never been. Finite inputs give finite results while |V| stays below FLT_MAX / positions.
 void attendLayer(Path path, KvStore& store, const LayerParams& params, const Step& step, const Projection& q,
-                 const Projection& k, const Projection& v, float* out, const Pool& pool, Traffic* traffic);
+                 const Projection& k, const Projection& v, float* out, const Pool& pool, Traffic* traffic,
+                 const Evaluation& evaluation = {});
 // Its two halves.
 void appendLayer(Path path, KvStore& store, const LayerParams& params, const Step& step, const Projection& k,
                  const Projection& v, const Pool& pool);
 void attendAppended(Path path, const KvStore& store, const LayerParams& params, const Step& step, const Projection& q, float* out,
-                    const Pool& pool, Traffic* traffic);
+                    const Pool& pool, Traffic* traffic, const Evaluation& evaluation = {});
 
 }  // namespace sparq

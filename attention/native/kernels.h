@@ -11,6 +11,12 @@
 
 namespace sparq {
 
+// What a sparse row of one KV head kept; see Observation. `seen`: whether there was such a row.
+struct ObservedRow {
+  float recall, massKept, alpha;
+  bool seen;
+};
+
 // What the tasks of one attendLayer call share.
 struct LayerCall {
   const KvStore& store;
@@ -20,6 +26,8 @@ struct LayerCall {
   const Projection& k;
   const Projection& v;
   float* out;  // [rows][heads * headDim]
+  ObservedRow* observed = nullptr;  // [rows][kvHeads], to be filled if not null
+  KernelFault fault = KernelFault::None;
 };
 
 // Writes one sequence's new rows into the pages of one KV head.
@@ -69,12 +77,32 @@ struct SparqTask {
   int32_t spanBegin, spanEnd;
 };
 
+// What Rank::Mass knows of one sequence and KV head; see mass.h. Arrays have room for the sequence's positions.
+struct MassHead {
+  float* prompt;       // the masses that the prompt's rows gave to each position of it
+  int32_t* positions;  // what is alive of the decode rows' view, ascending
+  float* mass;         // of each of those
+  int32_t alive;
+};
+
+// Rows of one sequence and KV head, in their order: the first `promptRows` give their mass to the prompt's; the rest, if `decode`,
+// go on from what is alive, which begins anew with the prompt's at position `promptEnd`. Rows from `sparseBegin` on attend.
+struct MassTask {
+  const Sequence* sequence;
+  int32_t kvHead;
+  int32_t promptRows, sparseBegin, promptEnd;
+  bool decode;
+  MassHead* state;
+};
+
 struct Kernels {
   void (*append)(const LayerCall&, const AppendTask&);
   void (*dense)(const LayerCall&, const DenseTask&);
   void (*combine)(const LayerCall&, const CombineTask&);
   void (*sparqScan)(const LayerCall&, const SparqTask&);    // of tasks with `scores`
   void (*sparqFinish)(const LayerCall&, const SparqTask&);  // the rest, or all
+  void (*ranked)(const LayerCall&, const SparqTask&);       // a row of another rank but Mass
+  void (*mass)(const LayerCall&, const MassTask&);
 };
 
 extern const Kernels scalarKernels;

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "attention.h"
+#include "mass.h"
 
 namespace sparq {
 namespace {
@@ -103,6 +104,7 @@ KvStore::KvStore(const StoreShape& shape) : shape_(shape) {
     first += accessible[i] + guard;
   }
   mapping_ = mapping;
+  if (shape.trackMass) masses_ = std::make_unique<MassTracker>(shape_);
 }
 
 KvStore::~KvStore() { munmap(mapping_, mappingBytes_); }

@@ -111,7 +111,8 @@ struct PagedAttention {
                     rope ? context.cosSin(*rope) : nullptr};
     const auto started = std::chrono::steady_clock::now();
     attendLayer(context.path, context.store, params, step, qProjection, kProjection, vProjection, out,
-                poolOf(kernelContext, context.threads), &context.traffic);
+                poolOf(kernelContext, context.threads), &context.traffic,
+                {context.observe ? &context.observations[params.layer] : nullptr, context.fault});
     context.attentionSeconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
   }
 

@@ -41,7 +41,8 @@ struct RopeTable {
 // operators one after another, so nothing here is locked.
 class StepContext {
  public:
-  StepContext(KvStore& store, Path path, int threads) : store(store), path(path), threads(threads) {}
+  StepContext(KvStore& store, Path path, int threads, bool observe, KernelFault fault)
+      : store(store), path(path), threads(threads), fault(fault), observe(observe), observations(store.shape().layers) {}
 
   // The sequences point into memory that must last until the step has ended.
   // So must `parked`, where the tail's rows go that stop before the last layer: [rows][relayWidth].
@@ -66,6 +67,9 @@ class StepContext {
   KvStore& store;
   const Path path;
   const int threads;
+  const KernelFault fault;
+  const bool observe;
+  std::vector<Observation> observations;  // [layers], of all steps so far
   std::map<int32_t, std::string> layers;  // layer -> its node's name
   std::map<int32_t, std::string> relays;
   int64_t relayWidth = 0;  // 0: there are no relays

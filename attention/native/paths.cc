@@ -26,6 +26,17 @@ const char* pathName(Path path) {
   return "unknown";
 }
 
+const char* rankName(Rank rank) {
+  switch (rank) {
+    case Rank::Sparq: return "sparq";
+    case Rank::Exact: return "exact";
+    case Rank::None: return "none";
+    case Rank::Random: return "random";
+    case Rank::Mass: return "mass";
+  }
+  return "unknown";
+}
+
 #if defined(__x86_64__)
 namespace {
 

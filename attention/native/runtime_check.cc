@@ -125,7 +125,7 @@ void run(const ort::Runtime& runtime) {
                                   .contextLengths = {0},
                                   .blockTables = {0},
                                   .blockTableStarts = {0, 1},
-                                  .settings = {0, kHeadDim, 1, 0, 0, 0, 2, 0}},
+                                  .settings = {0, kHeadDim, 1, 0, 0, 0, 2, 0, 0, 0}},
                         .tokenIds = {token, token},
                         .logitRows = {0, 1}};
   const StepOutput output = session->step(input);

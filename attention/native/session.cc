@@ -1,5 +1,7 @@
 #include "session.h"
 
+#include "mass.h"
+
 #include <cerrno>
 #include <chrono>
 #include <cstdlib>
@@ -89,7 +91,7 @@ Session::Session(const ort::Runtime& runtime, std::shared_ptr<KvStore> store, co
     : store_(std::move(store)),
       config_(config),
       runtimeVersion_(runtime.version()),
-      context_(*store_, defaultPath(), config.threads),
+      context_(*store_, defaultPath(), config.threads, config.observe, config.fault),
       operators_(context_),
       memory_(ort::make<ort::MemoryInfoOwner>(ort::createCpuMemoryInfo, ort::kDeviceAllocator, ort::kDefaultMemory)) {}
 
@@ -164,9 +166,20 @@ void Session::checkGraph() {
   binding_ = ort::make<ort::IoBindingOwner>(ort::createIoBinding, session_.get());
 }
 
+void Session::checkInput(const StepInput& input) const {
+  checkStep(input, store_->shape(), config_.vocabSize, relayWidth());
+  if (store_->masses() == nullptr) return;
+  std::vector<Sequence> sequences = input.batch.sequences();
+  if (input.tail.present()) {
+    store_->masses()->check({sequences.begin() + input.tail.firstSequence, sequences.end()}, input.tail.beginLayer);
+    sequences.resize(input.tail.firstSequence);
+  }
+  store_->masses()->check(sequences);
+}
+
 StepOutput Session::step(const StepInput& input) {
   const auto started = std::chrono::steady_clock::now();
-  checkStep(input, store_->shape(), config_.vocabSize, relayWidth());
+  checkInput(input);
   const Tail& tail = input.tail;
   const int32_t rowCountOfWhole = tail.present() ? input.batch.rowStarts[tail.firstSequence] : input.batch.rowCount();
   const int32_t embedded = tail.beginLayer > 0 ? rowCountOfWhole : input.batch.rowCount();

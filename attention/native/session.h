@@ -15,6 +15,8 @@ struct SessionConfig {
   int32_t vocabSize;
   int32_t threads;  // >= 1
   bool spinning;    // idle pool threads spin between operators
+  bool observe = false;  // sum up what sparse rows keep
+  KernelFault fault = KernelFault::None;
 };
 
 // Memory for `size` floats that nobody has zeroed; throws std::bad_alloc.
@@ -48,6 +50,10 @@ class Session {
   // Appends the step's keys and values to the store, samples the logit rows that it is to sample, and gives the logits if
   // there are others. Not to be called by two threads at once. Throws std::invalid_argument for an input that breaks its contract (nothing has been written then), ort::Error.
   StepOutput step(const StepInput& input);
+  // What step() throws for an input that breaks its contract.
+  void checkInput(const StepInput& input) const;
+  // [layers], of the steps so far. Not to be touched while a step runs.
+  std::vector<Observation>& observations() { return context_.observations; }
 
   const KvStore& store() const { return *store_; }
   const SessionConfig& config() const { return config_; }

@@ -5,6 +5,8 @@
 #include <stdexcept>
 #include <unordered_map>
 
+#include "mass.h"
+
 namespace sparq {
 namespace {
 
@@ -31,21 +33,32 @@ void checkStarts(const char* field, const std::vector<int32_t>& starts, int64_t 
   require(starts.back() == total, field, " ends with ", starts.back(), ", but there are ", total, " ", what);
 }
 
-void checkSettings(int32_t sequence, const Settings& settings, int32_t headDim) {
+void checkSettings(int32_t sequence, const Settings& settings, const StoreShape& store) {
   const auto inRange = [&](const char* name, int32_t value, int32_t low, int32_t high) {
     require(value >= low && value <= high, "settings of sequence ", sequence, ": ", name, " is ", value, ", must be ", low,
             " to ", high);
   };
   constexpr int32_t any = INT32_MAX;
   inRange("mode", settings.mode, 0, 1);
-  inRange("r", settings.r, 1, headDim);
+  inRange("r", settings.r, 1, store.headDim);
   inRange("k", settings.k, 1, any);
   inRange("local", settings.local, 0, settings.k);
   inRange("meanValue", settings.meanValue, 0, 1);
   inRange("sumLogits", settings.sumLogits, 0, 1);
   inRange("denseUntil", settings.denseUntil, 0, any);
+  inRange("rank", settings.rank, 0, 4);
+  const auto rank = static_cast<Rank>(settings.rank);
+  require(settings.mode == static_cast<int32_t>(Mode::Dense) || rank != Rank::Mass || store.trackMass, "settings of sequence ", sequence,
+          ": rank is mass, which needs a store that tracks masses (trackMass)");
+  const bool estimates = rank == Rank::Sparq || rank == Rank::Exact;
+  require(estimates || settings.meanValue == 0, "settings of sequence ", sequence, ": meanValue is 1, must be 0 with rank ",
+          rankName(rank), ", which does not estimate the mass that it leaves out");
+  require(rank == Rank::Sparq || settings.bucketTopK == 0, "settings of sequence ", sequence, ": bucketTopK is ",
+          settings.bucketTopK, ", must be 0 with rank ", rankName(rank));
   inRange("bucketTopK", settings.bucketTopK, 0, 4);
   require(settings.bucketTopK != 3, "settings of sequence ", sequence, ": bucketTopK is 3, must be 0, 1, 2 or 4");
+  require(settings.sinks >= 0 && settings.sinks <= settings.k - settings.local, "settings of sequence ", sequence, ": sinks is ",
+          settings.sinks, ", must be 0 to k - local, which is ", settings.k, " - ", settings.local);
 }
 
 void checkTable(int32_t index, const Sequence& sequence, const StoreShape& store) {
@@ -113,7 +126,7 @@ std::vector<Sequence> Batch::sequences() const {
     sequence.contextLength = contextLengths[i];
     sequence.blockTable = blockTables.data() + blockTableStarts[i];
     sequence.blockCount = blockTableStarts[i + 1] - blockTableStarts[i];
-    std::memcpy(&sequence.settings, settings.data() + i * kSettingsLength, sizeof(Settings));
+    std::memcpy(static_cast<void*>(&sequence.settings), settings.data() + i * kSettingsLength, sizeof(Settings));
   }
   return sequences;
 }
@@ -123,13 +136,13 @@ void checkBatch(const Batch& batch, int64_t rows, const StoreShape& store) {
   require(count >= 1, "contextLengths is empty: a step needs at least one sequence");
   checkLength("rowStarts", batch.rowStarts.size(), count + 1, "one more than contextLengths");
   checkLength("blockTableStarts", batch.blockTableStarts.size(), count + 1, "one more than contextLengths");
-  checkLength("settings", batch.settings.size(), count * kSettingsLength, "8 for each of contextLengths");
+  checkLength("settings", batch.settings.size(), count * kSettingsLength, "10 for each of contextLengths");
   checkStarts("rowStarts", batch.rowStarts, rows, 1, "rows");
   checkStarts("blockTableStarts", batch.blockTableStarts, static_cast<int64_t>(batch.blockTables.size()), 0, "blocks");
   const std::vector<Sequence> sequences = batch.sequences();
   for (size_t i = 0; i < count; i++) {
     checkTable(static_cast<int32_t>(i), sequences[i], store);
-    checkSettings(static_cast<int32_t>(i), sequences[i].settings, store.headDim);
+    checkSettings(static_cast<int32_t>(i), sequences[i].settings, store);
   }
   checkOwnership(sequences, store.blockSize);
 }

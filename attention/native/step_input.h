@@ -16,7 +16,7 @@ struct Batch {
   std::vector<int32_t> contextLengths;    // [N]
   std::vector<int32_t> blockTables;       // [sum of table lengths]
   std::vector<int32_t> blockTableStarts;  // [N + 1]
-  std::vector<int32_t> settings;          // [N * 8]
+  std::vector<int32_t> settings;          // [N * kSettingsLength]
 
   int32_t sequenceCount() const { return static_cast<int32_t>(contextLengths.size()); }
   int32_t rowCount() const { return rowStarts.back(); }

@@ -45,8 +45,9 @@ StepInput goodStep() {
     batch.blockTableStarts.push_back(nextBlock);
     batch.contextLengths.push_back(context);
     batch.rowStarts.push_back(batch.rowStarts.back() + rows);
-    const int32_t k = pick(1, 10);
-    batch.settings.insert(batch.settings.end(), {pick(0, 1), pick(1, 8), k, pick(0, k), pick(0, 1), pick(0, 1), pick(0, 9), 0});
+    const int32_t k = pick(1, 10), local = pick(0, k), rank = pick(0, 3);
+    batch.settings.insert(batch.settings.end(), {pick(0, 1), pick(1, 8), k, local, rank < 2 ? pick(0, 1) : 0, pick(0, 1), pick(0, 9), 0,
+                                                 rank, pick(0, k - local)});
   }
   for (int32_t row = 0; row < batch.rowCount(); row++) {
     input.tokenIds.push_back(pick(0, kVocabulary - 1));

@@ -1,5 +1,6 @@
 import { z } from "@hono/zod-openapi";
 import { MOST_LOGPROBS } from "../../attention/sampling.ts";
+import { ranks } from "../../attention/types.ts";
 import { listOf, recordOf, stopSchema } from "./large.ts";
 
 /** Marks an issue as "known, but not there yet" rather than "wrong". */
@@ -31,12 +32,22 @@ export const sparqSchema = z
       .nullish()
       .openapi({ description: "What is summed over a group of query heads before the top-k" }),
     min_context: integer.min(0).nullish().openapi({
-      description: "Attend densely while fewer positions are visible; default 0 when mode, r or k asks for SparQ",
+      description:
+        "Attend densely while fewer positions are visible; default 0 when mode, r, k, rank or sinks asks for SparQ",
     }),
     top_k_buckets: z
       .union([z.literal(0), z.literal(1), z.literal(2), z.literal(4)], { error: "must be 0, 1, 2 or 4" })
       .nullish()
       .openapi({ description: "Kept of each interleaved bucket in an approximate top-k; 0 = exact" }),
+    rank: z
+      .enum(ranks)
+      .nullish()
+      .openapi({
+        description:
+          "What ranks positions, to compare SparQ with: exact scores (reads every key), none (the most recent only) or random; " +
+          "mass (H2O) is refused: a server does not keep what it needs",
+      }),
+    sinks: integer.min(0).nullish().openapi({ description: "First positions always among the k; default 0" }),
   })
   .openapi("SparqSettings");
 

@@ -6,6 +6,8 @@ import type { AttentionSettings, StepSequence } from "../../attention/types.ts";
 const sparq: AttentionSettings = { mode: "sparq", r: 16, k: 128, local: 32, meanValue: true, groupSum: "logits" };
 const dense: AttentionSettings = { mode: "dense", r: 8, k: 64, local: 0, meanValue: false, groupSum: "softmax" };
 
+const recent: AttentionSettings = { ...sparq, meanValue: false, groupSum: "softmax", rank: "none", sinks: 4 };
+
 function sequence(fields: Partial<StepSequence>): StepSequence {
   return {
     tokenIds: [1],
@@ -24,7 +26,7 @@ describe("packStep", () => {
       sequence({ tokenIds: [5, 6, 7], contextLength: 64, blockTable: [9, 3], denseUntil: 67, logits: "all" }),
       sequence({ tokenIds: [8], contextLength: 200, blockTable: [4, 5, 6, 7], attention: sparq, denseUntil: 12 }),
       sequence({ tokenIds: [1, 2], blockTable: [1], logits: "none", denseUntil: 90 }),
-      sequence({ tokenIds: [3, 4], blockTable: [2], denseUntil: 2 }),
+      sequence({ tokenIds: [3, 4], blockTable: [2], attention: recent, denseUntil: 2 }),
     ]);
     expect(input).toEqual({
       tokenIds: Int32Array.of(5, 6, 7, 8, 1, 2, 3, 4),
@@ -33,10 +35,10 @@ describe("packStep", () => {
       blockTables: Int32Array.of(9, 3, 4, 5, 6, 7, 1, 2),
       blockTableStarts: Int32Array.of(0, 2, 6, 7, 8),
       settings: Int32Array.of(
-        ...[0, 8, 64, 0, 0, 0, 67, 0],
-        ...[1, 16, 128, 32, 1, 1, 12, 0],
-        ...[0, 8, 64, 0, 0, 0, 90, 0],
-        ...[0, 8, 64, 0, 0, 0, 2, 0],
+        ...[0, 8, 64, 0, 0, 0, 67, 0, 0, 0],
+        ...[1, 16, 128, 32, 1, 1, 12, 0, 0, 0],
+        ...[0, 8, 64, 0, 0, 0, 90, 0, 0, 0],
+        ...[1, 16, 128, 32, 0, 0, 2, 0, 2, 4],
       ),
       logitRows: Int32Array.of(0, 1, 2, 3, 7),
     });

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { SETTINGS_LENGTH } from "../../attention/pack.ts";
 import { referenceAttend } from "../../attention/reference.ts";
 import { ReferenceStore } from "../../attention/reference-store.ts";
 import type { AttendInput } from "../../attention/types.ts";
@@ -7,7 +8,7 @@ import type { AttendInput } from "../../attention/types.ts";
 const storeOf = (headDim: number) => new ReferenceStore({ layers: 1, kvHeads: 1, headDim, blockSize: 4, blocks: 4 });
 
 interface Options {
-  /** [mode, r, k, local, meanValue, sumLogits, denseUntil, 0] */
+  /** The first of [mode, r, k, local, meanValue, sumLogits, denseUntil, bucketTopK, rank, sinks]; the rest 0. */
   readonly settings?: readonly number[];
   readonly contextLength?: number;
   readonly layer?: Partial<AttendInput>;
@@ -32,7 +33,7 @@ function inputOf(headDim: number, rows: readonly (readonly number[])[], options:
     contextLengths: Int32Array.of(contextLength),
     blockTables: Int32Array.of(2, 0, 3, 1),
     blockTableStarts: Int32Array.of(0, 4),
-    settings: Int32Array.from(options.settings ?? [0, 1, 1, 0, 0, 0, 0, 0]),
+    settings: Int32Array.from({ length: SETTINGS_LENGTH }, (_, i) => (options.settings ?? [0, 1, 1])[i] ?? 0),
     ...options.layer,
   };
 }

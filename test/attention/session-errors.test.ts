@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { loadAddon, runtimeLibraryPath } from "../../attention/binding.ts";
-import { packStep } from "../../attention/pack.ts";
+import { packStep, SETTINGS_LENGTH } from "../../attention/pack.ts";
 import { openSession, type Session } from "../../attention/session.ts";
 import type { AttendInput, SessionOptions, StepInput } from "../../attention/types.ts";
 import {
@@ -225,7 +225,7 @@ describe("a step's input", () => {
 
   const ints = (...values: number[]) => Int32Array.from(values);
   /** The good settings with one value of the second sequence changed. */
-  const settings = (index: number, value: number) => good.settings.with(8 + index, value);
+  const settings = (index: number, value: number) => good.settings.with(SETTINGS_LENGTH + index, value);
   const tokens = (length: number) => new Int32Array(length);
 
   it.each<[string, Partial<Record<keyof StepInput, unknown>>, string]>([
@@ -287,7 +287,7 @@ describe("a step's input", () => {
       { contextLengths: ints(0, 64), blockTables: ints(3, 4, 3, 5), blockTableStarts: ints(0, 2, 4) },
       "block 3 is read by sequence 1 while it is written by sequence 0",
     ],
-    ["too few settings", { settings: good.settings.subarray(1) }, "settings has 15 values, expected 16"],
+    ["too few settings", { settings: good.settings.subarray(1) }, "settings has 19 values, expected 20"],
     ["an unknown mode", { settings: settings(0, 2) }, "settings of sequence 1: mode is 2, must be 0 to 1"],
     ["r of 0", { settings: settings(1, 0) }, "settings of sequence 1: r is 0, must be 1 to 32"],
     ["r over the head size", { settings: settings(1, 33) }, "settings of sequence 1: r is 33, must be 1 to 32"],
@@ -302,6 +302,32 @@ describe("a step's input", () => {
       { settings: settings(7, 3) },
       "settings of sequence 1: bucketTopK is 3, must be 0, 1, 2 or 4",
     ],
+    ["a rank of no kind", { settings: settings(8, 5) }, "settings of sequence 1: rank is 5, must be 0 to 4"],
+    [
+      "rank mass where no masses are tracked",
+      { settings: settings(8, 4).with(SETTINGS_LENGTH, 1) },
+      "settings of sequence 1: rank is mass, which needs a store that tracks masses (trackMass)",
+    ],
+    [
+      "a mean value for a rank that estimates no mass",
+      { settings: settings(8, 2).with(SETTINGS_LENGTH + 4, 1) },
+      "settings of sequence 1: meanValue is 1, must be 0 with rank none",
+    ],
+    [
+      "buckets of another rank",
+      { settings: settings(8, 1).with(SETTINGS_LENGTH + 7, 2) },
+      "settings of sequence 1: bucketTopK is 2, must be 0 with rank exact",
+    ],
+    [
+      "sinks and local over k",
+      {
+        settings: settings(9, 30)
+          .with(SETTINGS_LENGTH + 2, 40)
+          .with(SETTINGS_LENGTH + 3, 11),
+      },
+      "settings of sequence 1: sinks is 30, must be 0 to k - local, which is 40 - 11",
+    ],
+    ["negative sinks", { settings: settings(9, -1) }, "settings of sequence 1: sinks is -1"],
     ["a logit row past the step", { logitRows: ints(0, 72) }, "logitRows[1] is 72, the step has 72 rows"],
     ["a negative logit row", { logitRows: ints(-1) }, "logitRows[0] is -1, the step has 72 rows"],
     ["logit rows that repeat", { logitRows: ints(4, 4) }, "logitRows[1] is 4 after 4, must ascend"],

@@ -1,7 +1,7 @@
 /** A decoder small enough for tests, twice: as a canonical ONNX graph, and in TypeScript on the reference attention. */
 import { referenceAttend } from "../../attention/reference.ts";
 import { ReferenceStore } from "../../attention/reference-store.ts";
-import type { AttendInput, StepInput, Traffic } from "../../attention/types.ts";
+import type { AttendInput, Observation, StepInput, Traffic } from "../../attention/types.ts";
 import {
   type AttributeValue,
   DataType,
@@ -167,16 +167,18 @@ export class ReferenceDecoder {
   readonly decoder: Decoder;
   readonly store: ReferenceStore;
 
-  constructor(decoder: Decoder, blocks: number) {
+  constructor(decoder: Decoder, blocks: number, trackMass = false) {
     const { layers, kvHeads, headDim } = decoder.shape;
     this.decoder = decoder;
-    this.store = new ReferenceStore({ layers, kvHeads, headDim, blockSize: 64, blocks });
+    this.store = new ReferenceStore({ layers, kvHeads, headDim, blockSize: 64, blocks, trackMass });
   }
 
-  step(input: StepInput): { logits: Float32Array; traffic: Traffic } {
+  /** `observed`: by layer. */
+  step(input: StepInput): { logits: Float32Array; traffic: Traffic; observed: Observation[] } {
     const { shape, embedding, layers, head } = this.decoder;
     const { heads, kvHeads, headDim, rotaryDim, window, hidden, ffn, vocabSize } = shape;
     const traffic = { scoreBytes: 0, gatherBytes: 0, denseBytes: 0, denseEquivalentBytes: 0 };
+    const observed: Observation[] = [];
     let x = new Float32Array(input.tokenIds.length * hidden);
     for (const [row, id] of input.tokenIds.entries()) {
       x.set(embedding.subarray(id * hidden, (id + 1) * hidden), row * hidden);
@@ -195,9 +197,11 @@ export class ReferenceDecoder {
         inverseFrequencies: this.decoder.inverseFrequencies,
         ropeScale: 1.25,
         qkv: multiply(x, weights.qkv, hidden),
+        observe: true,
       };
       const attended = referenceAttend(this.store, attendInput);
       for (const key of Object.keys(traffic) as (keyof Traffic)[]) traffic[key] += attended.traffic[key];
+      observed.push(attended.observed!);
       x = add(x, multiply(attended.out, weights.output, heads * headDim));
       x = add(x, multiply(swiglu(multiply(x, weights.gateUp, hidden), ffn), weights.down, ffn));
     }
@@ -206,7 +210,7 @@ export class ReferenceDecoder {
     );
     const logits = multiply(rows, head, hidden);
     if (logits.length !== input.logitRows.length * vocabSize) throw new Error("shapes of the test decoder disagree");
-    return { logits, traffic };
+    return { logits, traffic, observed };
   }
 }
 

@@ -1,4 +1,5 @@
 import { expect } from "vitest";
+import { packSettings } from "../../attention/pack.ts";
 import { referenceAttend } from "../../attention/reference.ts";
 import { ReferenceStore } from "../../attention/reference-store.ts";
 import type {
@@ -112,7 +113,7 @@ export class TestSequence {
   }
 }
 
-export type StoreTypes = Pick<KvStoreShape, "dtype" | "scanDtype">;
+export type StoreTypes = Pick<KvStoreShape, "dtype" | "scanDtype" | "trackMass">;
 
 /** A store of an implementation with one layer's worth of attention on it. Blocks hold 64 positions. */
 export class Bench<Store extends NativeKvStore = NativeKvStore> {
@@ -134,7 +135,7 @@ export class Bench<Store extends NativeKvStore = NativeKvStore> {
   }
 
   /** Runs the next `count` positions of each sequence, all in one step. */
-  step(parts: readonly (readonly [TestSequence, number])[], threads = 1): AttendOutput {
+  step(parts: readonly (readonly [TestSequence, number])[], threads = 1, observe = false): AttendOutput {
     const rows = parts.flatMap(([s, count]) => s.options.rows.slice(s.contextLength, s.contextLength + count));
     const starts = (lengths: number[]) => {
       let total = 0;
@@ -150,7 +151,10 @@ export class Bench<Store extends NativeKvStore = NativeKvStore> {
       contextLengths: Int32Array.from(parts, ([s]) => s.contextLength),
       blockTables: Int32Array.from(parts.flatMap(([s]) => s.options.blockTable)),
       blockTableStarts: starts(parts.map(([s]) => s.options.blockTable.length)),
-      settings: Int32Array.from(parts.flatMap(([s]) => packSettings(s.options))),
+      settings: Int32Array.from(
+        parts.flatMap(([s]) => packSettings({ attention: s.options.settings, denseUntil: s.options.denseUntil ?? 0 })),
+      ),
+      observe,
     });
     const outWidth = this.layer.heads * this.layer.headDim;
     let row = 0;
@@ -171,20 +175,6 @@ export class Bench<Store extends NativeKvStore = NativeKvStore> {
     while (sequence.contextLength < options.rows.length) this.step([[sequence, 1]], threads);
     return sequence;
   }
-}
-
-function packSettings({ settings, denseUntil = 0 }: SequenceOptions): number[] {
-  const { mode, r, k, local, meanValue, groupSum, bucketTopK = 0 } = settings;
-  return [
-    Number(mode === "sparq"),
-    r,
-    k,
-    local,
-    Number(meanValue),
-    Number(groupSum === "logits"),
-    denseUntil,
-    bucketTopK,
-  ];
 }
 
 /**

@@ -110,7 +110,7 @@ export function describeInvariance<Store extends NativeKvStore>(implementation: 
       expectSame(copy.out, first.out.slice(170));
     });
 
-    const types: Required<StoreTypes>[] = [
+    const types: Required<Pick<StoreTypes, "dtype" | "scanDtype">>[] = [
       ...cacheDtypes.map((dtype) => ({ dtype, scanDtype: "int8" as const })),
       ...scanDtypes.map((scanDtype) => ({ dtype: "f32" as const, scanDtype })),
     ];

@@ -1,6 +1,7 @@
 import type { NativeKvStore } from "../../attention/types.ts";
 import type { AttentionImplementation } from "./attention-fixture.ts";
 import { describeInvariance } from "./attention-invariance.case.ts";
+import { describeRanks } from "./attention-ranks.case.ts";
 import { describeSelection } from "./attention-selection.case.ts";
 import { describeValues } from "./attention-values.case.ts";
 
@@ -9,4 +10,5 @@ export function describeAttention<Store extends NativeKvStore>(implementation: A
   if (implementation.name !== "reference") describeValues(implementation);
   describeSelection(implementation);
   describeInvariance(implementation);
+  describeRanks(implementation);
 }

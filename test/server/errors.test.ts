@@ -96,6 +96,9 @@ describe("completions", () => {
       { prompt: "a", sparq: { top_k_buckets: 3 } },
       { param: "sparq.top_k_buckets", message: /0, 1, 2 or 4/ },
     ],
+    ["sinks over k", { prompt: "a", sparq: { k: 8, sinks: 7 } }, { param: "sparq.sinks", message: /7 .*local 2.*8/ }],
+    ["masses", { prompt: "a", sparq: { rank: "mass" } }, { param: "sparq.rank", message: /does not keep/ }],
+    ["another rank", { prompt: "a", sparq: { rank: "best" } }, { param: "sparq.rank" }],
   ])("%s", async (_, body, { message, ...expected }: { message?: RegExp }) => {
     const answer = post("/v1/completions", body);
     await expectFault(answer, { status: 400, ...expected });
