@@ -65,6 +65,7 @@ export function sampledRow(rows: SampledRows, index: number, asked = 0): Sampled
   const tokenId = rows.tokenIds[index]!;
   const fault = rows.faults[index]!;
   if (fault !== 0) return { tokenId, logprob: Number.NaN, top: [], error: faultOf(fault, tokenId) };
+  if (asked === 0) return { tokenId, logprob: rows.logprobs[index]!, top: [] };
   const first = index * rows.topCount;
   const top = Array.from(rows.topIds.subarray(first, first + asked), (id, i) => {
     return { tokenId: id, logprob: rows.topLogprobs[first + i]! };

@@ -235,9 +235,11 @@ class StepEngine implements Engine {
 
   private async runTimed(plan: StepPlan, sequences: readonly PlannedSequence[]): Promise<TimedOutput> {
     const started = this.now();
-    this.watchdog.begin(() => describeStep(plan));
+    const running = this.options.runner.step(sequences);
+    // After the step has been handed over, as all that need not come before.
+    this.watchdog.begin(() => describeStep(plan), started);
     try {
-      const output = await this.options.runner.step(sequences);
+      const output = await running;
       return { output, seconds: this.now() - started };
     } finally {
       const stuck = this.watchdog.end();

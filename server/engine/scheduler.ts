@@ -1,4 +1,5 @@
 import type { BlockCopy, CacheManager } from "../../kvcache/cache-manager.ts";
+import { Drafting } from "./drafting.ts";
 import { engineErrors } from "./errors.ts";
 import { LayeredPrefill } from "./layered-prefill.ts";
 import { PrefillBudget } from "./prefill-budget.ts";
@@ -12,7 +13,7 @@ import {
 import { Sequence, type SequenceRequest } from "./sequence.ts";
 import { countRows, rowsOf, type Share, shareOf } from "./share.ts";
 import { demandsOf, shareRows } from "./share-rows.ts";
-import { chancesOf, draftLengths, Speculation, type SpeculationSettings } from "./speculation.ts";
+import { Speculation } from "./speculation.ts";
 import type { PlannedSequence, StepPlan } from "./types.ts";
 import { WaitingQueue } from "./waiting-queue.ts";
 
@@ -41,6 +42,8 @@ export class Scheduler {
   private readonly running: Sequence[] = [];
   private readonly waiting = new WaitingQueue();
   private readonly prefill: PrefillBudget;
+  /** Null if no drafts are run. */
+  private readonly drafting: Drafting | null;
   /** Null if rows cannot stop between layers. */
   private readonly layered: LayeredPrefill | null;
   private begun = 0;
@@ -59,13 +62,14 @@ export class Scheduler {
   /** Throws RangeError unless 1 <= maxRunning <= maxRows and 1 <= maxScoredRows, and as PrefillBudget does. */
   constructor(cache: CacheManager, settings: Partial<SchedulerSettings> = {}) {
     this.settings = { ...defaultSchedulerSettings, ...settings };
-    const { maxRows, maxRunning, maxScoredRows, prefill, layers } = this.settings;
+    const { maxRows, maxRunning, maxScoredRows, prefill, layers, speculation } = this.settings;
     if (!(maxRunning >= 1 && maxRunning <= maxRows)) {
       throw new RangeError(`${maxRunning} running sequences do not fit into steps of ${maxRows} rows`);
     }
     if (!(maxScoredRows >= 1)) throw new RangeError(`${maxScoredRows} scored rows of a step: at least 1 is needed`);
     this.cache = cache;
     this.prefill = new PrefillBudget(prefill);
+    this.drafting = speculation === null ? null : new Drafting(cache, speculation);
     this.layered = layers === null ? null : new LayeredPrefill(layers);
   }
 
@@ -87,7 +91,7 @@ export class Scheduler {
     const { total } = this.cache.counts;
     if (needed > total) throw engineErrors.cacheTooSmall(needed, total, positions, this.cache.blockSize);
     const sequence = new Sequence(request);
-    if (this.settings.speculation !== null && request.speculate !== false) {
+    if (this.drafting !== null && request.speculate !== false) {
       sequence.speculation = new Speculation(sequence.tokens);
     }
     // Others with this prompt attend to the rest of it in ways of their own.
@@ -139,8 +143,7 @@ export class Scheduler {
         throw new Error(`none of ${this.live.size} requests can run: ${JSON.stringify(this.stats)}`);
       return null;
     }
-    if (this.settings.speculation !== null)
-      this.addDrafts(shares, this.settings.maxRows - rowsOf(shares), this.settings.speculation);
+    this.drafting?.addTo(shares, this.settings.maxRows - rowsOf(shares));
     this.inFlight = shares;
     return { sequences: shares.map((share) => this.describe(share)), preempted, copies };
   }
@@ -148,7 +151,7 @@ export class Scheduler {
   /**
    * Takes in a step's outcome: tokens for each live request whose plan asked for logits. A failed step is committed with no
    * results after its requests were aborted. `seconds` is what the step took, if it is known: later steps' rows of prompts
-   * are measured out by it. Mutates. Throws Error if no step is in flight, tokens are missing, or tokens before the last are
+   * and drafts are measured out by it. Mutates. Throws Error if no step is in flight, tokens are missing, or tokens before the last are
    * not those of the draft.
    */
   commit(results: readonly SampledTokens[], seconds?: number): void {
@@ -168,6 +171,7 @@ export class Scheduler {
     this.inFlight = null;
     this.layered?.commit(present);
     this.prefill.observe({ seconds: seconds ?? null, ...countRows(inFlight, this.settings.layers) });
+    if (seconds !== undefined) this.drafting?.observe(inFlight, seconds);
     for (const { sequence, rows, draft } of steps) {
       const sampled = rows === sequence.pending ? tokens.get(sequence.id) : undefined;
       const accepted = sampled === undefined ? 0 : sampled.tokenIds.length - 1;
@@ -183,29 +187,6 @@ export class Scheduler {
       sequence.speculation?.learn(sampled.tokenIds);
       sequence.tokens.push(...sampled.tokenIds);
       if (sampled.finished) this.abort(sequence.id);
-    }
-  }
-
-  /** Gives decoding requests drafts, as far as they are worth it and `budget` rows and the available blocks allow. */
-  private addDrafts(shares: readonly Share[], budget: number, { maxDraft, stepCost }: SpeculationSettings): void {
-    const decoding = shares.filter((share) => share.decoding);
-    const proposals = decoding.flatMap((share) => {
-      const { speculation, left } = share.sequence;
-      // The request's last token never runs, and a draft of all but it gives that one too.
-      const draft = speculation?.propose(Math.min(maxDraft, left - 1));
-      return draft === undefined ? [] : [{ share, draft, chances: chancesOf(draft, speculation!.acceptance) }];
-    });
-    const chances = proposals.map((proposal) => proposal.chances);
-    let free = budget;
-    for (const [i, wanted] of draftLengths(chances, decoding.length, stepCost).entries()) {
-      const { share, draft } = proposals[i]!;
-      const { sequence } = share;
-      let length = sequence.nextRows(1 + free, wanted).rows - 1;
-      while (length > 0 && !this.cache.canReserve(sequence.id, sequence.tokens.length + length)) length -= 1;
-      if (length === 0) continue;
-      this.cache.reserve(sequence.id, sequence.tokens.length + length);
-      share.draft = draft.tokens.slice(0, length);
-      free -= length;
     }
   }
 

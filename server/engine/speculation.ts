@@ -5,10 +5,12 @@ export interface SpeculationSettings {
   readonly maxDraft: number;
   /** Time of a decode step that does not depend on its rows, in units of the time that a row adds. */
   readonly stepCost: number;
+  /** That is where it begins: it is learned from what steps take. Default: it stays as it is. */
+  readonly learnCost?: boolean;
 }
 
 /** See docs/decisions.md for where the cost comes from. */
-export const defaultSpeculation: SpeculationSettings = { maxDraft: 8, stepCost: 1.5 };
+export const defaultSpeculation: SpeculationSettings = { maxDraft: 8, stepCost: 1.5, learnCost: true };
 
 /** A tenth of the evidence is in the last token, and an old habit of the text is forgotten in a few dozen. */
 const ADAPTATION = 0.1;

@@ -27,8 +27,8 @@ export class Watchdog {
     return { description: this.step.description(), seconds: this.now() - this.step.started };
   }
 
-  begin(description: () => string): void {
-    this.step = { description, started: this.now(), stuck: false };
+  begin(description: () => string, started = this.now()): void {
+    this.step = { description, started, stuck: false };
     if (this.limit === Number.POSITIVE_INFINITY) return;
     this.timer = setTimeout(() => {
       this.step!.stuck = true;

@@ -37,6 +37,11 @@ function describe({ name, contextLength, headDim, attention, engine }: Serving):
     prompt_tokens: sums.promptTokens,
     cached_prompt_tokens: sums.cachedPromptTokens,
     generated_tokens: sums.generatedTokens,
+    speculation: {
+      drafts: sums.drafts,
+      draft_tokens: sums.draftTokens,
+      accepted_draft_tokens: sums.acceptedDraftTokens,
+    },
     traffic: {
       score_bytes: traffic.scoreBytes,
       gather_bytes: traffic.gatherBytes,

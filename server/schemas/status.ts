@@ -45,6 +45,15 @@ export const statsSchema = z
     prompt_tokens: count.openapi({ description: "Of the requests that have started" }),
     cached_prompt_tokens: count.openapi({ description: "Of these, served from the prefix cache" }),
     generated_tokens: count,
+    speculation: z
+      .object({
+        drafts: count,
+        draft_tokens: count.openapi({ description: "Tokens in them" }),
+        accepted_draft_tokens: count.openapi({
+          description: "Of these, what came true: each saved a step of its sequence",
+        }),
+      })
+      .openapi({ description: "Drafts of next tokens that were run" }),
     traffic: z
       .object({
         score_bytes: count.openapi({ description: "SparQ's ranking of the positions" }),

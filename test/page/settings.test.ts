@@ -13,6 +13,7 @@ const stats: Stats = {
   waiting: 0,
   blocks: { total: 1, cached: 0, owned: 0 },
   generated_tokens: 0,
+  speculation: { draft_tokens: 0, accepted_draft_tokens: 0 },
   traffic: { score_bytes: 0, gather_bytes: 0, dense_bytes: 0, dense_equivalent_bytes: 0 },
 };
 

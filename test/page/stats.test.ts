@@ -17,6 +17,7 @@ function sample(at: number, generated: number, [score, gather, dense, equivalent
     waiting: 0,
     blocks: { total: 10, cached: 0, owned: 1 },
     generated_tokens: generated,
+    speculation: { draft_tokens: 0, accepted_draft_tokens: 0 },
     traffic,
   };
   return { at, stats };

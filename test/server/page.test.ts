@@ -77,6 +77,7 @@ describe("GET /v1/sparq/stats", () => {
       head_size: 32,
       attention: { mode: "sparq", r: 8, k: 64, min_context: 0 },
       blocks: { total: 10, free: 10, cached: 0, owned: 0 },
+      speculation: { drafts: 0, draft_tokens: 0, accepted_draft_tokens: 0 },
       traffic: { score_bytes: 0, gather_bytes: 0, dense_bytes: 0, dense_equivalent_bytes: 0 },
     });
   });

@@ -1,5 +1,6 @@
 import { bytes, duration, number, percent, rate } from "./format.ts";
 import { Plot } from "./plot.tsx";
+import type { Stats } from "./stats.ts";
 import type { Turn } from "./turns.ts";
 import type { Point, ServerView } from "./use-stats.ts";
 
@@ -67,6 +68,10 @@ export function Live({ stats, history, turn }: LiveProps) {
           <dt>Waiting</dt>
           <dd>{stats?.waiting ?? "–"}</dd>
         </div>
+        <div title="Of the tokens that were guessed and checked, since the server started">
+          <dt>Drafts right</dt>
+          <dd>{draftsRight(stats)}</dd>
+        </div>
       </dl>
       <Meter
         label="Context"
@@ -76,6 +81,11 @@ export function Live({ stats, history, turn }: LiveProps) {
       <Meter label="KV cache" share={used} more={kept} text={`${percent(used)} in use, ${percent(kept)} kept`} />
     </section>
   );
+}
+
+function draftsRight(stats: Stats | null): string {
+  if (!stats || stats.speculation.draft_tokens === 0) return "–";
+  return percent(stats.speculation.accepted_draft_tokens / stats.speculation.draft_tokens);
 }
 
 /** The newest that is known: between answers nothing is read. */

@@ -8,6 +8,7 @@ export interface Stats {
   readonly waiting: number;
   readonly blocks: { readonly total: number; readonly cached: number; readonly owned: number };
   readonly generated_tokens: number;
+  readonly speculation: { readonly draft_tokens: number; readonly accepted_draft_tokens: number };
   readonly traffic: {
     readonly score_bytes: number;
     readonly gather_bytes: number;
