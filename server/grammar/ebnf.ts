@@ -65,6 +65,15 @@ export class Rules {
 
   readonly #known = new Set<string>();
 
+  /** An expression that is made once for a key; what it is made of may be rules of their own. Mutates. */
+  cached(key: string, make: () => string): string {
+    const expression = this.#cached.get(key) ?? make();
+    this.#cached.set(key, expression);
+    return expression;
+  }
+
+  readonly #cached = new Map<string, string>();
+
   /** A name that no rule has, as long as the prefix is the caller's own. Mutates. */
   reserve(prefix: string): string {
     this.#reserved += 1;

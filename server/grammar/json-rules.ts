@@ -3,8 +3,12 @@ import { literal, type Rules } from "./ebnf.ts";
 /** A character inside a string that needs no escape. */
 export const PLAIN_CHARACTER = "[^\\u0022\\u005c\\u0000-\\u001f]";
 
-const STRING_END = "(= [ \\n\\t]* [,}\\]:])";
-const VALUE_END = "(= [ \\n\\t]* [,}\\]])";
+/** What may follow a string. */
+export const STRING_END = "(= [ \\n\\t]* [,}\\]:])";
+/** What may follow a number. */
+export const VALUE_END = "(= [ \\n\\t]* [,}\\]])";
+/** Characters that are counted one by one. */
+const SPAN = 64;
 const DIGITS = "[0-9]";
 
 /**
@@ -52,17 +56,17 @@ export class JsonRules {
   }
 
   get object(): string {
-    return this.#rule("object", () => this.mapOf(this.value));
+    return this.#rule("object", () => this.mapOf(this.string, this.value));
   }
 
   get array(): string {
     return this.#rule("array", () => this.listOf(this.value, 0, undefined));
   }
 
-  /** An expression for an object of any keys. */
-  mapOf(value: string): string {
-    const { space, string } = this;
-    const pair = `${string} ${space} ":" ${space} ${value} ${space}`;
+  /** An expression for an object of any number of members. */
+  mapOf(key: string, value: string): string {
+    const { space } = this;
+    const pair = `${key} ${space} ":" ${space} ${value} ${space}`;
     return `"{" ${space} (${pair} ("," ${space} ${pair})*)? "}"`;
   }
 
@@ -80,10 +84,41 @@ export class JsonRules {
     return `${literal(JSON.stringify(key))} ${this.space} ":" ${this.space} ${value} ${this.space}`;
   }
 
-  /** A string of so many characters, none of them escaped; `most` undefined: of any number. */
+  /**
+   * A string of so many code points; `most` undefined: of any number. All such strings of a grammar share the rules for up to
+   * SPAN characters, which are what costs; longer ones are made of spans, and a token that may run past the end of one is
+   * checked anew each time, so spans are not short.
+   */
   boundedString(least: number, most: number | undefined): string {
-    const expression = `(${PLAIN_CHARACTER}{${least},${most ?? ""}} "\\"") ${STRING_END}`;
-    return `"\\"" ${this.#rules.of("text", expression)}`;
+    const tail = most === undefined ? this.#stringTail : this.#upTo(most - least);
+    return ['"\\""', this.#exactly(least), tail].filter((part) => part !== "").join(" ");
+  }
+
+  /** So many characters. */
+  #exactly(count: number): string {
+    if (count === 0) return "";
+    return this.#rule(`exactly_${count}`, () => {
+      if (count > SPAN) return `${this.#exactly(SPAN)} ${this.#exactly(count - SPAN)}`;
+      const more = this.#exactly(count - 1);
+      return `${PLAIN_CHARACTER} ${more} | "\\\\" ${this.shortEscape} ${more}`;
+    });
+  }
+
+  /** At most so many characters, and the quote. */
+  #upTo(count: number): string {
+    return this.#rule(`up_to_${count}`, () => {
+      if (count === 0) return `("\\"") ${STRING_END}`;
+      if (count > SPAN) {
+        return `(${this.#exactly(SPAN)} ${this.#upTo(count - SPAN)} | ${this.#upTo(SPAN - 1)}) ${STRING_END}`;
+      }
+      const more = this.#upTo(count - 1);
+      return `("\\"" | ${PLAIN_CHARACTER} ${more} | "\\\\" ${this.shortEscape} ${more}) ${STRING_END}`;
+    });
+  }
+
+  /** After a backslash: what JSON.stringify writes for one character. */
+  get shortEscape(): string {
+    return this.#rule("short_escape", () => '["\\\\/bfnrt] | "u00" [01] [0-9a-f]');
   }
 
   get #stringTail(): string {
@@ -101,4 +136,5 @@ export class JsonRules {
   }
 }
 
-const unsignedNumber = `("0" | [1-9] ${DIGITS}*) ("." ${DIGITS}+)? ([eE] [+-]? ${DIGITS}+)?`;
+/** Exponents end at 99: what is larger than a double can be is read as infinite, or not at all. */
+const unsignedNumber = `("0" | [1-9] ${DIGITS}*) ("." ${DIGITS}+)? ([eE] [+-]? ${DIGITS} ${DIGITS}?)?`;

@@ -10,16 +10,34 @@ export function resolvePointer(root: unknown, reference: string): unknown {
 }
 
 /**
- * Whether no value satisfies two of the schemas, as far as can be told from their types, their listed values, and a member
- * with listed values that both require. Null, or the first two of which it cannot be told.
+ * Whether no value satisfies two of the schemas, together with those beside them, as far as can be told from types, listed
+ * values, and a member with listed values that both require. Null, or the first two of which it cannot be told.
  */
-export function areDisjoint(schemas: readonly unknown[], root: unknown): [number, number] | null {
-  for (const [i, first] of schemas.entries()) {
-    for (const [j, second] of schemas.entries()) {
-      if (j > i && mayMeet(resolved(first, root), resolved(second, root), root)) return [i, j];
+export function clashOf(
+  schemas: readonly unknown[],
+  beside: readonly { readonly schema: SchemaObject }[],
+  root: unknown,
+): [number, number] | null {
+  const whole = schemas.map((schema) => {
+    const one = resolved(schema, root);
+    return isObject(one) ? beside.reduce((all, { schema: next }) => outline(next, all), one) : one;
+  });
+  for (const [i, first] of whole.entries()) {
+    for (const [j, second] of whole.entries()) {
+      if (j > i && mayMeet(first, second, root)) return [i, j];
     }
   }
   return null;
+}
+
+/** What tells schemas apart: of both, the second's where both say something. */
+function outline(a: SchemaObject, b: SchemaObject): SchemaObject {
+  const required = [a, b].flatMap(({ required: names }) => (Array.isArray(names) ? names : []));
+  const properties = {
+    ...(isObject(a.properties) ? a.properties : {}),
+    ...(isObject(b.properties) ? b.properties : {}),
+  };
+  return { ...a, ...b, required, properties };
 }
 
 function mayMeet(a: unknown, b: unknown, root: unknown): boolean {
@@ -43,7 +61,7 @@ function haveDiscriminator(a: SchemaObject, b: SchemaObject, root: unknown): boo
 }
 
 function kindsOf(schema: SchemaObject): readonly string[] {
-  return typesOf(schema, "").map((name) => (name === "integer" ? "number" : name));
+  return (typesOf(schema, "") ?? []).map((name) => (name === "integer" ? "number" : name));
 }
 
 /** As JSON. */

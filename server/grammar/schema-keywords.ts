@@ -8,9 +8,9 @@ export type JsonType = (typeof types)[number];
 
 /** Which keywords say something about values of a type, of those that are supported. */
 const ofType: Readonly<Record<JsonType, readonly string[]>> = {
-  object: ["properties", "required", "additionalProperties"],
+  object: ["properties", "required", "additionalProperties", "propertyNames"],
   array: ["items", "prefixItems", "minItems", "maxItems"],
-  string: ["minLength", "maxLength", "format"],
+  string: ["minLength", "maxLength", "pattern", "format"],
   integer: ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"],
   number: ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"],
   boolean: [],
@@ -19,11 +19,9 @@ const ofType: Readonly<Record<JsonType, readonly string[]>> = {
 
 /** Those that JSON Schema has (2020-12 and draft 7) and that cannot be kept to here. Unknown ones say nothing. */
 const refused = [
-  ..."allOf not if then else dependentSchemas dependentRequired dependencies patternProperties propertyNames".split(
-    " ",
-  ),
+  ..."not if then else dependentSchemas dependentRequired dependencies patternProperties".split(" "),
   ..."unevaluatedProperties unevaluatedItems minProperties maxProperties contains minContains maxContains".split(" "),
-  ..."uniqueItems additionalItems pattern contentEncoding contentMediaType $dynamicRef $recursiveRef".split(" "),
+  ..."uniqueItems additionalItems contentSchema $dynamicRef $recursiveRef".split(" "),
 ];
 
 /** Values that change nothing. */
@@ -52,13 +50,10 @@ export function checkKeywords(schema: unknown, path: string): asserts schema is 
   }
 }
 
-/** The types that a schema allows: what it says, or what its keywords are about; all if neither. */
-export function typesOf(schema: SchemaObject, path: string): readonly JsonType[] {
+/** The types that a schema names; undefined if it names none. */
+export function typesOf(schema: SchemaObject, path: string): readonly JsonType[] | undefined {
   const { type } = schema;
-  if (type === undefined) {
-    const meant = types.filter((name) => name !== "integer" && ofType[name].some((keyword) => keyword in schema));
-    return meant.length > 0 ? meant : types.filter((name) => name !== "integer");
-  }
+  if (type === undefined) return undefined;
   const names = Array.isArray(type) ? type : [type];
   const wrong = names.find((name) => !types.includes(name));
   if (wrong !== undefined || names.length === 0) {
@@ -68,6 +63,20 @@ export function typesOf(schema: SchemaObject, path: string): readonly JsonType[]
     );
   }
   return [...new Set(names as JsonType[])];
+}
+
+/** The types that schemas without any are meant for: those that their keywords are about; all if there are none. */
+export function impliedTypes(schemas: readonly SchemaObject[]): readonly JsonType[] {
+  const all = types.filter((name) => name !== "integer");
+  const meant = all.filter((name) => ofType[name].some((keyword) => schemas.some((schema) => keyword in schema)));
+  return meant.length > 0 ? meant : all;
+}
+
+/** The types of both; integers are numbers. */
+export function commonTypes(a: readonly JsonType[], b: readonly JsonType[]): readonly JsonType[] {
+  const has = (names: readonly JsonType[], name: JsonType) =>
+    names.includes(name) || (name === "integer" && names.includes("number"));
+  return types.filter((name) => has(a, name) && has(b, name) && (a.includes(name) || b.includes(name)));
 }
 
 /** Whether a value is of one of the types. */
