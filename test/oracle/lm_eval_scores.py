@@ -65,7 +65,7 @@ def evaluate(model: str, model_args: str, batch_size: int, limit: int | None, ou
     command = [
         sys.executable, "-m", "lm_eval", "--model", model, "--model_args", model_args, "--batch_size", str(batch_size),
         "--include_path", str(ROOT / "test/oracle/lm_eval"), "--tasks", ",".join(TASKS), "--output_path", str(out),
-        "--log_samples",
+        "--log_samples", "--device", "cpu",
     ]
     started = time.monotonic()
     subprocess.run(command + (["--limit", str(limit)] if limit else []), cwd=ROOT, env={**os.environ, **OFFLINE}, check=True)
@@ -147,7 +147,7 @@ def main() -> None:
         path = builtin if builtin.is_dir() else find_gguf(Path(options.model), name)
         folder = work / "hf"
         save_for_transformers(path, folder)
-        theirs = evaluate("hf", f"pretrained={folder},dtype=float32,device=cpu", 4, options.limit, work / "transformers")
+        theirs = evaluate("hf", f"pretrained={folder},dtype=float32", 4, options.limit, work / "transformers")
         server = start_server(path, options.port, work / "server.log")
         try:
             common = f"model={path.stem},base_url={url},num_concurrent=4,tokenized_requests=True"
