@@ -3,6 +3,7 @@ import { apiErrors } from "./errors.ts";
 import { encodePrompt } from "./requests.ts";
 import type { Message } from "./schemas/messages.ts";
 import type { Serving } from "./serving.ts";
+import { knowsTools, toolFormats } from "./tools/formats.ts";
 
 /** What a prompt says of tools. */
 export interface ToolRendering extends Pick<ChatTemplateOptions, "tools" | "answer"> {
@@ -41,14 +42,28 @@ function templateCall({ id, function: called }: NonNullable<Message["tool_calls"
 /** The token ids of a conversation. `limited`: refuse early what is far over the context. Throws ApiError. */
 export function encodeMessages(
   messages: readonly Message[],
-  { prompts, contextLength }: Serving,
+  { prompts, contextLength, tokenizer, toolCallParser }: Serving,
   options: ToolRendering & { readonly addGenerationPrompt: boolean; readonly limited: boolean },
   signal: AbortSignal,
 ): Promise<number[]> {
   const { limited, instruction, ...others } = options;
   const rendering = { ...others, ...(limited ? { contextLength } : {}) };
-  const given = withInstruction(templateMessages(messages), instruction);
+  const known = knowsTools(tokenizer.info.chatTemplate ?? "");
+  const { argumentsKey } = toolFormats[toolCallParser ?? "llama3_json"];
+  const shown = templateMessages(messages).map((message) =>
+    known ? message : withCallsWritten(message, argumentsKey),
+  );
+  const given = withInstruction(shown, instruction);
   return encodePrompt(prompts.applyChatTemplate(given, rendering, signal), "messages", signal);
+}
+
+/** For a template that knows no tools: calls as text, as the model was made to write them. */
+function withCallsWritten({ tool_calls: calls, ...message }: ChatMessage, argumentsKey: string): ChatMessage {
+  if (!Array.isArray(calls)) return message;
+  const written = (calls as ReturnType<typeof templateCall>[]).map(({ function: { name, arguments: values } }) => {
+    return `{"name": ${JSON.stringify(name)}, "${argumentsKey}": ${JSON.stringify(values)}}`;
+  });
+  return { ...message, content: [message.content, written.join("; ")].filter((text) => text !== "").join("\n") };
 }
 
 function withInstruction(messages: readonly ChatMessage[], instruction: string | undefined): readonly ChatMessage[] {

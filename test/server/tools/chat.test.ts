@@ -106,6 +106,27 @@ describe("tools on chat completions", () => {
     expect(prompt()).toContain("25 degrees for call_1");
   });
 
+  it("come back as text where the template knows no tools", async () => {
+    const plain =
+      "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}";
+    const { openai, prompt } = await start(["Sunny."], plain);
+    const call = (city: string) => ({
+      id: city,
+      type: "function" as const,
+      function: { name: "weather", arguments: JSON.stringify({ city }) },
+    });
+    await openai.chat.completions.create({
+      model,
+      messages: [
+        ...messages,
+        { role: "assistant", content: "I look.", tool_calls: [call("Rome"), call("Oslo")] },
+        { role: "tool", tool_call_id: "Rome", content: "25 degrees" },
+      ],
+    });
+    const [rome, oslo] = ["Rome", "Oslo"].map((city) => `{"name": "weather", "parameters": {"city":"${city}"}}`);
+    expect(prompt()).toContain(`assistant\nI look.\n${rome}; ${oslo}<|im_end|>\n<|im_start|>tool\n25 degrees`);
+  });
+
   it("are left out for tool_choice none", async () => {
     const { openai, prompt } = await start(pieces);
     const { choices } = await openai.chat.completions.create({ model, messages, tools, tool_choice: "none" });
