@@ -57,7 +57,7 @@ struct Run {
 
 // Runs the next rowCounts[i] positions of runs[i], all in one step. With `appendOnly` they attend to nothing and put nothing out.
 void step(Path path, KvStore& store, const Model& model, const std::vector<Run*>& runs, const std::vector<int>& rowCounts, int threads,
-          bool appendOnly = false) {
+          bool appendOnly = false, Observation* observation = nullptr) {
   const auto& p = model.params;
   const int d = p.headDim, qWidth = p.heads * d, kvWidth = p.kvHeads * d, width = qWidth + 2 * kvWidth;
   std::vector<float> qkv, cosSin;
@@ -84,7 +84,7 @@ void step(Path path, KvStore& store, const Model& model, const std::vector<Run*>
   const Projection q = projection(0), k = projection(qWidth), v = projection(qWidth + kvWidth);
   Traffic traffic;
   if (appendOnly) appendLayer(path, store, p, all, k, v, reference::threads(threads));
-  else attendLayer(path, store, p, all, q, k, v, out.data(), reference::threads(threads), &traffic);
+  else attendLayer(path, store, p, all, q, k, v, out.data(), reference::threads(threads), &traffic, {observation, KernelFault::None});
   for (size_t s = 0, row = 0; s < runs.size(); s++) {
     for (int i = 0; i < rowCounts[s] && !appendOnly; i++, row++) runs[s]->out.emplace_back(&out[row * qWidth], &out[row * qWidth] + qWidth);
     runs[s]->done += rowCounts[s];
@@ -116,13 +116,22 @@ Model randomModel() {
 }
 
 Settings randomSettings(const Model& model, int prompt) {
-  const int k = oneOf({1, 2, 17, 48, 64});
-  return {uniform(0, 4) > 0, uniform(1, model.params.headDim), k, uniform(0, k), uniform(0, 1), uniform(0, 1), prompt, 0};
+  const int k = oneOf({1, 2, 17, 48, 64}), local = uniform(0, k);
+  return {uniform(0, 4) > 0, uniform(1, model.params.headDim), k, local, uniform(0, 1), uniform(0, 1), prompt, 0,
+          0, uniform(0, 2) ? 0 : uniform(0, k - local)};
+}
+
+Settings ofAnyRank(Settings settings) {
+  settings.rank = uniform(0, 4);
+  if (settings.rank > static_cast<int32_t>(Rank::Exact)) settings.meanValue = 0;
+  return settings;
 }
 
 void compare(const Model& model, const Run& run, float tolerance, const std::string& name) {
+  const size_t heads = model.params.kvHeads;
+  reference::Masses masses{std::vector<reference::Vector>(heads), std::vector<std::vector<int>>(heads), std::vector<reference::Vector>(heads)};
   for (int position = 0; position < run.done; position++) {
-    const reference::Row row = reference::attend(model, run.settings, *run.history, position);
+    const reference::Row row = reference::attend(model, run.settings, *run.history, position, &masses);
     double difference = 0;
     bool finite = true;
     for (size_t i = 0; i < row.out.size(); i++) {
@@ -148,20 +157,24 @@ bool same(const Run& a, const Run& b) {
   return a.out.size() == b.out.size();
 }
 
-// Three sequences in ragged steps of random sizes, two threads; then each alone, in other chunks, on one thread.
-void randomSteps(Path path, int round) {
+// Three sequences in ragged steps of random sizes, two threads; then each alone, in other chunks, on one thread. `ranks`: they rank
+// positions in any way, and are observed on the way.
+void randomSteps(Path path, int round, bool ranks) {
   const Model model = randomModel();
   const int size = model.blockSize, length = uniform(1, 3 * 64 + 5), blocksEach = (length + size - 1) / size;
   const std::string name = std::string(pathName(path)) + " round " + std::to_string(round) + " d" + std::to_string(model.params.headDim) +
-                           " " + dtypeName(model.dtype) + " scan " + dtypeName(model.scanDtype);
-  KvStore store(shapeOf(model, 2, 4 * blocksEach));
+                           " " + dtypeName(model.dtype) + " scan " + dtypeName(model.scanDtype) + (ranks ? " ranks" : "");
+  StoreShape shape = shapeOf(model, 2, 4 * blocksEach);
+  shape.trackMass = ranks;
+  KvStore store(shape);
   poison(store);
   const std::vector<int32_t> blocks = shuffledBlocks(4 * blocksEach);
   std::vector<History> histories;
   for (int s = 0; s < 3; s++) histories.push_back(randomHistory(model, length, 1));
   std::vector<Run> runs;
   for (int s = 0; s < 3; s++) {
-    runs.push_back({&histories[s], randomSettings(model, uniform(0, length)), {&blocks[s * blocksEach], &blocks[(s + 1) * blocksEach]}, 0, {}});
+    const Settings settings = randomSettings(model, uniform(0, length));
+    runs.push_back({&histories[s], ranks ? ofAnyRank(settings) : settings, {&blocks[s * blocksEach], &blocks[(s + 1) * blocksEach]}, 0, {}});
   }
   for (;;) {
     std::vector<Run*> ready;
@@ -173,7 +186,10 @@ void randomSteps(Path path, int round) {
       counts.push_back(std::min(left, uniform(0, 2) ? 1 : uniform(0, 70)));
     }
     if (ready.empty()) break;
-    step(path, store, model, ready, counts, 2);
+    Observation observation;
+    step(path, store, model, ready, counts, 2, false, ranks ? &observation : nullptr);
+    check(observation.recall <= observation.rows + 1e-6 && observation.massKept <= observation.rows * 1.0001 &&
+          observation.massKept >= 0 && observation.alpha <= observation.rows * 1.0001, name + ": impossible observation");
   }
   for (Run& run : runs) {
     compare(model, run, 1e-5f, name);
@@ -327,7 +343,8 @@ int main(int argc, char** argv) {
   if (argc > 2) randomness.seed(std::strtoull(argv[2], nullptr, 10));
   badShapes();
   for (const Path path : availablePaths()) {
-    for (int round = 0; round < rounds; round++) randomSteps(path, round);
+    for (int round = 0; round < rounds; round++) randomSteps(path, round, false);
+    for (int round = 0; round < rounds; round++) randomSteps(path, round, true);
     for (int round = 0; round < rounds; round++) takenBack(path, round);
     for (int round = 0; round < 4; round++) sharedPages(path);
     longDecode(path);

@@ -164,10 +164,35 @@ inline std::vector<int> largest(const Vector& x, int n, int k, double& margin) {
   return order;
 }
 
-inline Row attend(const Model& model, const sparq::Settings& settings, const History& history, int position) {
+// As body_ranks.inc has it.
+inline double randomScore(int layer, int head, int position, int key) {
+  uint32_t x = 0x9e3779b9u;
+  for (const int part : {layer, head, position, key}) {
+    x ^= static_cast<uint32_t>(part);
+    x = (x ^ x >> 16) * 0x7feb352du;
+    x = (x ^ x >> 15) * 0x846ca68bu;
+    x ^= x >> 16;
+  }
+  return (x >> 8) * 0x1p-24;
+}
+
+// Rank::Mass over a sequence: for each KV head the masses of its prompt's positions, and what is alive since.
+struct Masses {
+  std::vector<Vector> prompt;
+  std::vector<std::vector<int>> alive;
+  std::vector<Vector> mass;
+  double margin = 1e300;  // of all choices so far
+};
+
+// `masses`: of a sequence whose rows come one after another from position 0 on; needed for Rank::Mass alone.
+inline Row attend(const Model& model, const sparq::Settings& settings, const History& history, int position, Masses* masses = nullptr) {
   const auto& p = model.params;
   const int d = p.headDim, group = p.heads / p.kvHeads;
   const int first = p.window > 0 ? std::max(0, position + 1 - p.window) : 0, n = position + 1 - first;
+  const auto rankBy = static_cast<sparq::Rank>(settings.rank);
+  const int sinks = std::clamp(settings.sinks - first, 0, settings.k - settings.local);
+  const bool decodesByMass =
+      settings.mode == int(sparq::Mode::Sparq) && rankBy == sparq::Rank::Mass && position >= settings.denseUntil;
   const bool sparse = settings.mode == int(sparq::Mode::Sparq) && position >= settings.denseUntil && n > settings.k;
   Row row;
   row.out.resize(size_t(p.heads) * d);
@@ -179,8 +204,52 @@ inline Row attend(const Model& model, const sparq::Settings& settings, const His
     std::vector<int> kept(n);
     std::iota(kept.begin(), kept.end(), 0);
     std::vector<Vector> approximate;
-    if (sparse) {
-      Vector magnitude(d), rank(n);
+    Vector rank(n);
+    if (decodesByMass) {
+      auto& alive = masses->alive[head];
+      auto& mass = masses->mass[head];
+      if (position == settings.denseUntil) {
+        alive.resize(position);
+        std::iota(alive.begin(), alive.end(), 0);
+        mass = masses->prompt[head];
+        mass.resize(position);
+      }
+      const auto seen = std::lower_bound(alive.begin(), alive.end(), first) - alive.begin();
+      alive.erase(alive.begin(), alive.begin() + seen);
+      mass.erase(mass.begin(), mass.begin() + seen);
+      alive.push_back(position);
+      mass.push_back(0);
+      const int count = int(alive.size());
+      if (count > settings.k) {
+        const int leading = int(std::lower_bound(alive.begin(), alive.end(), settings.sinks) - alive.begin());
+        const int fixed = std::min(leading, settings.k - settings.local), older = count - settings.local;
+        std::vector<int> places(fixed);
+        std::iota(places.begin(), places.end(), 0);
+        for (int j : largest(Vector(mass.begin() + fixed, mass.begin() + older), older - fixed, settings.k - settings.local - fixed,
+                             masses->margin)) {
+          places.push_back(fixed + j);
+        }
+        for (int j = older; j < count; j++) places.push_back(j);
+        std::vector<int> keptPositions;
+        Vector keptMass;
+        for (int j : places) keptPositions.push_back(alive[j]), keptMass.push_back(mass[j]);
+        alive = keptPositions;
+        mass = keptMass;
+      }
+      row.margin = std::min(row.margin, masses->margin);
+    }
+    if (sparse && rankBy == sparq::Rank::Exact) {
+      for (const Vector& q : queries) {
+        Vector logits;
+        for (const float* key : keys) logits.push_back(dot(q, key) * p.scale);
+        const Vector raw = logits;
+        softmax(logits);
+        for (int j = 0; j < n; j++) rank[j] += settings.sumLogits || group == 1 ? raw[j] : logits[j];
+        approximate.push_back(logits);
+      }
+    }
+    if (sparse && rankBy == sparq::Rank::Sparq) {
+      Vector magnitude(d);
       for (const Vector& q : queries) {
         for (int c = 0; c < d; c++) magnitude[c] += std::fabs(q[c]);
       }
@@ -210,14 +279,34 @@ inline Row attend(const Model& model, const sparq::Settings& settings, const His
         for (int j = 0; j < n; j++) rank[j] += settings.sumLogits || group == 1 ? raw[j] : logits[j];
         approximate.push_back(logits);
       }
-      kept = largest(rank, n - settings.local, settings.k - settings.local, row.margin);
-      for (int j = n - settings.local; j < n; j++) kept.push_back(j);
+    }
+    if (sparse && rankBy == sparq::Rank::Mass) {
+      kept.clear();
+      for (int j : masses->alive[head]) kept.push_back(j - first);
+    } else if (sparse) {
+      double none = 1e300;
+      for (int j = 0; j < n && rankBy == sparq::Rank::Random; j++) rank[j] = randomScore(p.layer, head, position, first + j);
+      const int older = rankBy == sparq::Rank::None ? n - (settings.k - sinks) : n - settings.local;
+      kept.resize(sinks);
+      const int most = settings.k - sinks - (n - older);
+      for (int j : largest(Vector(rank.begin() + sinks, rank.begin() + older), older - sinks, most,
+                           rankBy == sparq::Rank::Random ? none : row.margin)) {
+        kept.push_back(sinks + j);
+      }
+      for (int j = older; j < n; j++) kept.push_back(j);
     }
     for (int h = 0; h < group; h++) {
       Vector weights;
       double alpha = 0;
       for (int j : kept) weights.push_back(dot(queries[h], keys[j]) * p.scale);
       softmax(weights);
+      if (masses && position < settings.denseUntil) {
+        masses->prompt[head].resize(position + 1);
+        for (int j = 0; j < n; j++) masses->prompt[head][first + j] += weights[j];
+      } else if (decodesByMass) {
+        // Rows that attend densely see all of what is alive.
+        for (size_t j = 0; j < kept.size(); j++) masses->mass[head][j] += weights[j];
+      }
       double* out = &row.out[(head * group + h) * d];
       if (sparse && settings.meanValue) {
         for (int j : kept) alpha += approximate[h][j];

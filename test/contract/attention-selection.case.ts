@@ -12,13 +12,14 @@ import {
   layerOf,
   normal,
   projections,
+  type StoreTypes,
   seeded,
   sparq,
 } from "./attention-fixture.ts";
 
 /** Selection: which positions a sparse row attends to, seen in the weights themselves; and what extreme numbers do. */
 export function describeSelection<Store extends NativeKvStore>(implementation: AttentionImplementation<Store>): void {
-  const bench = (layer: Layer, count = 7) => new Bench(implementation, layer, count);
+  const bench = (layer: Layer, count = 7, types: StoreTypes = {}) => new Bench(implementation, layer, count, types);
 
   /**
    * The weights that the last of `keys.length` positions gives to each position: V is the identity, so they are the output.
@@ -192,13 +193,16 @@ export function describeSelection<Store extends NativeKvStore>(implementation: A
               const x = unit(position, part, head, c);
               return part === "v" ? Math.min(1, Math.max(-1, x)) : x * magnitude;
             };
-            const settings = sparq(8, 20, 5, { groupSum, meanValue });
-            const { out } = bench(layer).run(
-              { rows: projections(layer, 100, fill), blockTable: blocks(7), settings },
-              80,
-            );
-            const outside = out.flatMap((row) => [...row]).filter((x) => !(Math.abs(x) <= 1.00001));
-            expect(outside).toEqual([]);
+            const options = {
+              rows: projections(layer, 200, fill),
+              blockTable: blocks(7),
+              settings: sparq(8, 20, 5, { groupSum, meanValue }),
+            };
+            for (const scanDtype of ["f32", "int8"] as const) {
+              const { out } = bench(layer, 7, { scanDtype }).run(options, 180);
+              const outside = out.flatMap((row) => [...row]).filter((x) => !(Math.abs(x) <= 1.00001));
+              expect(outside).toEqual([]);
+            }
           }
         }
       }
