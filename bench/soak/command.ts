@@ -7,6 +7,8 @@ export interface SoakOptions {
   readonly minutes: number;
   readonly clients: number;
   readonly seed: number;
+  /** So little that requests wait for blocks and lose them, enough for one of 1536 tokens. */
+  readonly kvCacheMb: number;
   /** Answers to requests that came once that are computed again alone, at most. */
   readonly verify: number;
   readonly json?: string;
@@ -21,6 +23,7 @@ export function addSoak(bench: Command, io: CliIo, exit: (code: number) => void)
     .option("--minutes <n>", "how long, parts of a minute too", minutes, 10)
     .option("--clients <n>", "requests at the same time", count(1, 1024), 64)
     .option("--seed <n>", "what they ask and when they leave", count(0, 2 ** 31 - 1), 1)
+    .option("--kv-cache-mb <n>", "the server's cache, for 1536 tokens at least: 44 for SmolLM2", count(1, 2 ** 20), 8)
     .option("--verify <n>", "answers to unique requests to compute again alone, at most", count(0, 1_000_000), 500)
     .option("--json <file>", "write the results there too")
     .action(async (options: SoakOptions) => {

@@ -10,13 +10,12 @@ import { type MemoryReport, type MemorySample, memoryReport } from "./memory.ts"
 import { Random } from "./random.ts";
 import { type SoakRequest, Traffic } from "./traffic.ts";
 
-/** So little room that requests wait for blocks and lose them. */
 const CONTEXT = 1536;
-const flagsOf = (model: string) => [
+const flagsOf = ({ model, kvCacheMb }: SoakOptions) => [
   "--model",
   model,
   "--kv-cache-mb",
-  "8",
+  String(kvCacheMb),
   "--max-context",
   String(CONTEXT),
   "--checked",
@@ -55,7 +54,7 @@ export async function soak(
   const traffic = new Traffic(new Random(options.seed), CONTEXT, RECURRING);
   const ledger = new Ledger();
   const started = performance.now();
-  const server = await ServerProcess.start(flagsOf(options.model));
+  const server = await ServerProcess.start(flagsOf(options));
   let load: { memory: MemoryReport | null; stats: ServerStats };
   let exitCode: number | string;
   try {
@@ -160,7 +159,7 @@ async function verify(
   const every = Math.max(1, Math.ceil(unique.length / Math.max(1, options.verify)));
   const chosen = [...accounts.filter(isRecurring), ...unique.filter((_, i) => i % every === 0 && options.verify > 0)];
   progress(`computing ${chosen.length} answers again, alone`);
-  const server = await ServerProcess.start(flagsOf(options.model));
+  const server = await ServerProcess.start(flagsOf(options));
   let done = 0;
   try {
     for (const account of chosen) {

@@ -2,7 +2,7 @@ import { expect, it } from "vitest";
 import { soak } from "../../bench/soak/run.ts";
 
 it("a server under clients that come and go answers each as if alone, and gives everything back", async () => {
-  const options = { model: "tiny-llama", minutes: 0.3, clients: 64, seed: 7, verify: 60 };
+  const options = { model: "tiny-llama", minutes: 0.3, clients: 64, seed: 7, kvCacheMb: 8, verify: 60 };
   const report = await soak(options, () => {});
   expect(report.problems).toEqual([]);
   expect(report.exitCode).toBe(0);
