@@ -82,6 +82,10 @@ export class Rules {
 
   #reserved = 0;
 
+  get count(): number {
+    return this.#rules.length;
+  }
+
   /** The grammar whose start is `root`. */
   toString(root: string): string {
     return [{ name: "root", expression: root }, ...this.#rules].map(lineOf).join("\n");

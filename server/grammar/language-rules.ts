@@ -6,6 +6,8 @@ import type { StringLanguage } from "./string-language.ts";
 
 /** States of a language: each is looked at with the whole vocabulary when the grammar is compiled. */
 const MOST_STATES = 512;
+/** Of all languages of a grammar together, and its other rules. */
+const MOST_RULES = 4096;
 
 const LARGEST = 0x10ffff;
 const between = (min: number, max: number) => CharSet.fromRange(LARGEST, { min, max });
@@ -41,6 +43,9 @@ export function languageRules(language: StringLanguage, writing: Writing, rules:
   const states = [...language.nodes()];
   if (states.length > MOST_STATES) {
     throw new GrammarError(path, `needs ${states.length} states; ${MOST_STATES} is the most`);
+  }
+  if (rules.count + states.length > MOST_RULES) {
+    throw new GrammarError(path, `with it the grammar has more than ${MOST_RULES} rules`);
   }
   const names = new Map(states.map((state) => [state, rules.reserve("state")]));
   for (const state of states) {

@@ -7,7 +7,7 @@ export type StringLanguage = DFA;
 
 const LARGEST = 0x10ffff;
 /** Of an automaton while it is made. What is left of it in the end is limited by who writes rules of it. */
-const MOST_STATES = 4000;
+const MOST_STATES = 2000;
 const MOST_PATTERN_CHARACTERS = 2000;
 
 const anything = () => NFA.all({ maxCharacter: LARGEST });
