@@ -101,7 +101,8 @@ it("measures a stream's pace beside a long prompt", async () => {
 
 it("measures what a server adds to steps", async () => {
   const json = join(folder, "overhead.json");
-  const sizes = ["--batch", "2", "--context", "64", "--tokens", "16", "--rounds", "1", "--threads", "1"];
+  // Long enough that both streams run at the same time however late the second one comes.
+  const sizes = ["--batch", "2", "--context", "64", "--tokens", "600", "--rounds", "1", "--threads", "1"];
   const { exitCode, out, err } = await runCli(["bench", "overhead", "--model", "tiny-llama", ...sizes, "--json", json]);
   expect({ exitCode, err }).toEqual({ exitCode: 0, err: "" });
   expect(out).toMatch(/gap between native calls.*sampling and gap: .* % of a step's graph/s);
