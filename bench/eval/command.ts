@@ -5,7 +5,7 @@ import { count, counts, MAX_CONTEXT } from "../options.ts";
 
 /** What tasks there are stands in tasks/index.ts, which is not imported before it is needed. */
 export interface EvalOptions {
-  readonly model: string;
+  readonly model?: string;
   readonly tasks: readonly string[];
   readonly variants: string;
   readonly n: number;
@@ -18,26 +18,27 @@ export interface EvalOptions {
   readonly question: "variant" | "dense";
   readonly prompts: "plain" | "chat";
   readonly json?: string;
+  readonly resume?: boolean;
+  /** A report to measure again and to hold against. */
+  readonly gate?: string;
 }
-
-const MODEL = "tiny-llama";
 
 /** `sparq eval` */
 export function addEval(program: Command, io: CliIo, exit: (code: number) => void): void {
   const command = program
     .command("eval")
     .description("measure what a model gets right by mode of attention; docs/evaluation.md says how");
-  const model = new Option("--model <name|path>", `a built-in or pulled model, or a file (default: ${MODEL})`);
+  const model = new Option("--model <name|path>", "a built-in or pulled model, or a file (default: tiny-llama)");
   const threads = new Option("--threads <n>", "threads to compute with (default: what this container may use)");
   command
     .addOption(model.env(variableOf("model")))
     .addOption(threads.argParser(count(1, 1024)).env(variableOf("threads")))
-    .option("--tasks <list>", "of squad, triviaqa, summarisation, wikitext, repetition, needle, recall, ppl", list, [
-      "squad",
-      "wikitext",
-      "repetition",
-      "recall",
-    ])
+    .option(
+      "--tasks <list>",
+      "of squad, triviaqa, summarisation, wikitext, repetition, needle, recall, ppl, agreement",
+      list,
+      ["squad", "wikitext", "repetition", "recall"],
+    )
     .option(
       "--variants <list>",
       "ways to attend: dense, default, sparq:1/4, sparq:r=16,k=128, window:1/4, ...",
@@ -77,9 +78,14 @@ export function addEval(program: Command, io: CliIo, exit: (code: number) => voi
         .default("plain"),
     )
     .option("--json <file>", "write the results there too, as they come")
-    .action(async (options: Omit<EvalOptions, "model"> & { model?: string }) => {
+    .option("--resume", "go on with what --json holds already")
+    .option(
+      "--gate <file>",
+      "measure again what this file of results holds, and fail if a value is worse than its error allows",
+    )
+    .action(async (options: EvalOptions) => {
       const { runEval } = await import("./run.ts");
-      exit(await runEval({ ...options, model: options.model ?? MODEL }, io));
+      exit(await runEval(options, io));
     });
 }
 

@@ -1,31 +1,34 @@
 import { setMaxListeners } from "node:events";
-import { writeFileSync } from "node:fs";
-import { basename } from "node:path";
+import { existsSync, writeFileSync } from "node:fs";
 import type { CliIo } from "../../server/cli/io.ts";
 import { progressLine } from "../../server/cli/progress.ts";
 import { OptionError } from "../../server/config.ts";
-import { toFlags } from "../options.ts";
-import { mean } from "../statistics.ts";
 import type { EvalOptions } from "./command.ts";
 import type { Backend } from "./engines/backend.ts";
 import { LocalBackend } from "./engines/local.ts";
-import { randomOf, resultOf, setOf } from "./results.ts";
+import { compareWithBaseline } from "./gate.ts";
+import { itemsOf, measure } from "./measure.ts";
+import { commandOf, type EvalPlan, planOf, planOfBaseline } from "./plan.ts";
+import { readReport } from "./report-file.ts";
 import { formatJson, formatTable } from "./table.ts";
-import { tasks } from "./tasks/index.ts";
-import type { EvalReport, EvalResult, EvalSet, EvalSettings, Task } from "./types.ts";
-import { parseVariants, type Variant, VariantError } from "./variants.ts";
+import type { EvalReport, EvalResult, EvalSet } from "./types.ts";
 
-/** Runs every task in every variant, prints a table, and keeps --json up to date on the way. */
+/** Measures what the options say, or what a baseline holds, and whether it still does. Returns the exit code. */
 export async function runEval(options: EvalOptions, io: CliIo): Promise<number> {
   // Each request listens while it runs.
   setMaxListeners(0, io.stop);
-  const wanted = tasksOf(options);
-  const variants = variantsOf(options);
-  const backend = await openBackend(options, io);
+  const baseline = options.gate === undefined ? null : readReport(options.gate);
+  const plan = baseline === null ? planOf(options) : planOfBaseline(baseline, options, options.gate!);
+  const known = earlierReport(options);
+  const backend = await openBackend(plan, options, io);
   try {
-    const report = await evaluate({ options, tasks: wanted, variants, backend, io });
+    const report = await evaluate({ plan, backend, known, json: options.json, io });
     io.out(formatTable(report));
-    return 0;
+    if (baseline === null) return 0;
+    const faults = compareWithBaseline(report, baseline);
+    for (const fault of faults) io.err(`${fault}\n`);
+    io.out(`\n${faults.length === 0 ? "nothing is" : `${faults.length} values are`} worse than in ${options.gate}\n`);
+    return faults.length === 0 ? 0 : 1;
   } catch (error) {
     if (!io.stop.aborted) throw error;
     return 130;
@@ -34,68 +37,58 @@ export async function runEval(options: EvalOptions, io: CliIo): Promise<number> 
   }
 }
 
-function tasksOf({ tasks: names, data }: EvalOptions): Task[] {
-  for (const [option, given] of [["tasks", names] as const, ["data", [...data.keys()]] as const]) {
-    const unknown = given.find((name) => !tasks.has(name));
-    if (unknown !== undefined)
-      throw new OptionError(option, unknown, `must name tasks of ${[...tasks.keys()].join(", ")}`);
-  }
-  return [...new Set(names)].map((name) => tasks.get(name)!);
+/** What --json holds already, with --resume. */
+function earlierReport({ resume, json }: EvalOptions): EvalReport | null {
+  if (!resume) return null;
+  if (json === undefined) throw new OptionError("resume", true, "goes with --json, the file to go on with");
+  return existsSync(json) ? readReport(json) : null;
 }
 
-function variantsOf({ variants }: EvalOptions): Variant[] {
-  try {
-    return parseVariants(variants);
-  } catch (error) {
-    if (error instanceof VariantError) throw new OptionError("variants", variants, `is wrong: ${error.message}`);
-    throw error;
-  }
-}
-
-async function openBackend(options: EvalOptions, io: CliIo): Promise<Backend> {
-  const { batch, kvCacheMb, question, prompts, threads } = options;
+async function openBackend({ model, settings }: EvalPlan, options: EvalOptions, io: CliIo): Promise<Backend> {
+  const { kvCacheMb, threads } = options;
   const own = threads === undefined ? {} : { threads };
-  return LocalBackend.open(options.model, {
-    batch,
-    cacheBytes: kvCacheMb * 2 ** 20,
-    question,
-    prompts,
-    signal: io.stop,
-    ...own,
-  });
+  return LocalBackend.open(model, { ...settings, cacheBytes: kvCacheMb * 2 ** 20, signal: io.stop, ...own });
 }
 
 interface Evaluation {
-  readonly options: EvalOptions;
-  readonly tasks: readonly Task[];
-  readonly variants: readonly Variant[];
+  readonly plan: EvalPlan;
   readonly backend: Backend;
+  readonly known: EvalReport | null;
+  readonly json: string | undefined;
   readonly io: CliIo;
 }
 
-async function evaluate({ options, tasks: wanted, variants, backend, io }: Evaluation): Promise<EvalReport> {
+/** Sets one after the other; the file is written after each, since they take minutes. */
+async function evaluate({ plan, backend, known, json, io }: Evaluation): Promise<EvalReport> {
   const started = performance.now();
   const sets: EvalSet[] = [];
   const results: EvalResult[] = [];
   const report = (): EvalReport => ({
     version: 1,
-    command: commandOf(options),
+    command: commandOf(plan),
     model: backend.model,
     machine: backend.machine,
-    settings: settingsOf(options),
-    seconds: Math.round((performance.now() - started) / 100) / 10,
+    settings: plan.settings,
+    seconds: (known?.seconds ?? 0) + Math.round((performance.now() - started) / 100) / 10,
     sets,
     results,
   });
   const progress = progressLine(io);
   try {
-    for (const task of wanted) {
-      for (const tokens of options.tokens ?? [null]) {
-        const measured = await measureSet({ options, task, tokens, variants, backend }, progress.update);
-        sets.push(measured.set);
-        results.push(...measured.results);
-        if (options.json) writeFileSync(options.json, formatJson(report()));
-      }
+    for (const job of plan.jobs) {
+      const items = itemsOf(job, plan, backend);
+      const what = job.tokens === null ? job.task.name : `${job.task.name} at ${job.tokens} tokens`;
+      let done = 0;
+      const update = () => progress.update(done, items.items.length, what);
+      update();
+      const onItem = () => {
+        done += 1;
+        update();
+      };
+      const found = knownResults(known, items.set, plan);
+      sets.push(items.set);
+      results.push(...(found ?? (await measure(items, plan.variants, backend, onItem))));
+      if (json !== undefined) writeFileSync(json, formatJson(report()));
     }
   } finally {
     progress.end();
@@ -103,46 +96,13 @@ async function evaluate({ options, tasks: wanted, variants, backend, io }: Evalu
   return report();
 }
 
-interface SetOptions {
-  readonly options: EvalOptions;
-  readonly task: Task;
-  readonly tokens: number | null;
-  readonly variants: readonly Variant[];
-  readonly backend: Backend;
-}
-
-async function measureSet(
-  { options, task, tokens, variants, backend }: SetOptions,
-  onProgress: (done: number, total: number, what: string) => void,
-): Promise<{ readonly set: EvalSet; readonly results: readonly EvalResult[] }> {
-  const what = tokens === null ? task.name : `${task.name} at ${tokens} tokens`;
-  const data = options.data.get(task.name);
-  const items = task.items({
-    data,
-    n: options.n,
-    tokens: tokens ?? undefined,
-    count: backend.count,
-    random: randomOf(options.seed, task.name),
-  });
-  const counted = items.flatMap((item) => backend.promptTokens(item) ?? []);
-  const promptTokens = counted.length === items.length ? mean(counted) : null;
-  let done = 0;
-  onProgress(0, items.length, what);
-  const measured = await backend.measure(items, variants, () => onProgress(++done, items.length, what));
-  return {
-    set: setOf(task.name, tokens, data === undefined ? "sample" : basename(data), items, promptTokens),
-    results: measured.map(({ values, traffic }, v) => resultOf(task, variants[v]!.name, tokens, values, traffic)),
-  };
-}
-
-function settingsOf({ n, seed, batch, question, prompts }: EvalOptions): EvalSettings {
-  return { n, seed, batch, question, prompts };
-}
-
-/** The command again, for the record. */
-function commandOf(options: EvalOptions): string {
-  const { data, tasks: names, tokens, json: _, ...rest } = options;
-  const files = [...data].map(([task, file]) => `--data ${task}=${file}`);
-  const flags = toFlags({ ...rest, tasks: names.join(","), tokens: tokens?.join(",") });
-  return ["sparq eval", flags, ...files].join(" ");
+/** A set's results, if an earlier report has them for the same items and settings in every variant. */
+function knownResults(known: EvalReport | null, set: EvalSet, { variants, settings }: EvalPlan): EvalResult[] | null {
+  const same = known?.sets.some(({ sha256, task }) => sha256 === set.sha256 && task === set.task);
+  if (known === null || !same || known.settings.question !== settings.question) return null;
+  const results = known.results.filter(({ task, tokens }) => task === set.task && tokens === set.tokens);
+  const found = variants.map(({ name }) => results.filter(({ variant }) => variant === name));
+  return found.every((own) => own.length > 0)
+    ? results.filter(({ variant }) => variants.some(({ name }) => name === variant))
+    : null;
 }

@@ -13,6 +13,11 @@ export interface CacheLayout {
   readonly scanDtype: ScanDtype;
 }
 
+/** Same layout, same key. */
+export function layoutKey({ dtype, scanDtype }: CacheLayout): string {
+  return `${dtype} ${scanDtype}`;
+}
+
 /** What variants depend on. */
 export interface VariantShape {
   readonly heads: number;

@@ -58,6 +58,11 @@ export class Field {
     return found;
   }
 
+  /** Whatever it is. */
+  raw(): unknown {
+    return this.value;
+  }
+
   error(problem: string): DataError {
     return new DataError(`${this.place} ${problem}`);
   }

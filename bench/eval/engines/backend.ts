@@ -1,7 +1,8 @@
 import type { Traffic } from "../../../attention/types.ts";
 import type { Machine } from "../../machine.ts";
-import type { Item } from "../types.ts";
+import type { Item, ScoringItem } from "../types.ts";
 import type { Variant } from "../variants.ts";
+import type { Agreement } from "./agreement.ts";
 
 /** What items are run on: a model in this process, or a server. */
 export interface Backend {
@@ -17,6 +18,8 @@ export interface Backend {
    * for a variant that cannot run here.
    */
   measure(items: readonly Item[], variants: readonly Variant[], onItem: () => void): Promise<Measurement[]>;
+  /** Compares variants with dense attention. Undefined where predictions cannot be seen. */
+  agree?(items: readonly ScoringItem[], variants: readonly Variant[], onItem: () => void): Promise<Agreement[]>;
   close(): Promise<void>;
 }
 

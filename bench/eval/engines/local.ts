@@ -5,7 +5,8 @@ import type { Tokenizer } from "../../../server/engine/types.ts";
 import { createTokenizer } from "../../../server/tokenizer.ts";
 import { describeMachine, type Machine } from "../../machine.ts";
 import type { GenerationItem, Item, ScoringItem } from "../types.ts";
-import type { Variant } from "../variants.ts";
+import { layoutKey, type Variant } from "../variants.ts";
+import { type Agreement, compareWithDense } from "./agreement.ts";
 import type { Backend, Measurement } from "./backend.ts";
 import { type GeneratorOptions, generateTexts } from "./generator.ts";
 import { encodePrompt } from "./prompts.ts";
@@ -58,10 +59,14 @@ export class LocalBackend implements Backend {
     return variants.map((variant) => measurements.get(variant)!);
   }
 
+  agree(items: readonly ScoringItem[], variants: readonly Variant[], onItem: () => void): Promise<Agreement[]> {
+    return compareWithDense(items, variants, this.optionsWith(onItem));
+  }
+
   async close(): Promise<void> {}
 
   private measureGroup(items: readonly Item[], variants: readonly Variant[], onItem: () => void) {
-    const options = { ...this.options, model: this.prepared, tokenizer: this.tokenizer, onItem };
+    const options = this.optionsWith(onItem);
     if (items.every((item) => item.kind === "generate")) return generated(items, variants, options);
     return scored(
       items.filter((item) => item.kind === "score"),
@@ -69,13 +74,17 @@ export class LocalBackend implements Backend {
       options,
     );
   }
+
+  private optionsWith(onItem: () => void): GeneratorOptions {
+    return { ...this.options, model: this.prepared, tokenizer: this.tokenizer, onItem };
+  }
 }
 
 /** Variants that can run over one cache. */
 function groupsOf(variants: readonly Variant[]): Variant[][] {
   const groups = new Map<string, Variant[]>();
   for (const variant of variants) {
-    const key = JSON.stringify(variant.layout);
+    const key = layoutKey(variant.layout);
     groups.set(key, [...(groups.get(key) ?? []), variant]);
   }
   return [...groups.values()];

@@ -4,10 +4,13 @@ import { recall } from "./recall.ts";
 import { repetition } from "./repetition.ts";
 import { squad } from "./squad.ts";
 import { summarisation } from "./summarisation.ts";
-import { ppl, wikitext } from "./texts.ts";
+import { agreement, ppl, wikitext } from "./texts.ts";
 import { triviaqa } from "./triviaqa.ts";
 
 /** What `sparq eval` can measure, by name. */
 export const tasks: ReadonlyMap<string, Task> = new Map(
-  [squad, triviaqa, summarisation, wikitext, repetition, needle, recall, ppl].map((task) => [task.name, task]),
+  [squad, triviaqa, summarisation, wikitext, repetition, needle, recall, ppl, agreement].map((task) => [
+    task.name,
+    task,
+  ]),
 );

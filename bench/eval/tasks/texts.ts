@@ -36,6 +36,24 @@ export const ppl: Task<ScoringItem> = {
   transform: Math.exp,
 };
 
+/** No labels: how near each variant is to dense attention, see engines/agreement.ts. */
+export const agreement: Task<ScoringItem> = {
+  name: "agreement",
+  metric: "KL",
+  better: "lower",
+  description: "of any text: KL divergence from dense attention, same likeliest token, where greedy texts part",
+  items(options) {
+    const text = readLongText(options.data);
+    return passages(
+      text,
+      { ...options, context: 6000, continuation: 512 },
+      () =>
+        ({ nats }) =>
+          nats,
+    );
+  },
+};
+
 interface Passages extends ItemOptions {
   /** In characters. */
   readonly context: number;

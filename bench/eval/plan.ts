@@ -1,0 +1,84 @@
+import { OptionError } from "../../server/config.ts";
+import { toFlags } from "../options.ts";
+import type { EvalOptions } from "./command.ts";
+import { DataError } from "./data/fields.ts";
+import { tasks } from "./tasks/index.ts";
+import type { EvalReport, EvalSettings, Task } from "./types.ts";
+import { parseVariants, type Variant, VariantError } from "./variants.ts";
+
+export const DEFAULT_MODEL = "tiny-llama";
+
+/** A task at one length; null: its own. */
+export interface Job {
+  readonly task: Task;
+  readonly tokens: number | null;
+}
+
+/** What is to be measured. */
+export interface EvalPlan {
+  readonly model: string;
+  readonly jobs: readonly Job[];
+  readonly variants: readonly Variant[];
+  readonly settings: EvalSettings;
+  readonly data: ReadonlyMap<string, string>;
+}
+
+/** Throws OptionError for a task or a variant that there is not. */
+export function planOf(options: EvalOptions): EvalPlan {
+  const { data, n, seed, batch, question, prompts } = options;
+  const jobs = tasksOf(options).flatMap((task) => (options.tokens ?? [null]).map((tokens) => ({ task, tokens })));
+  const settings = { n, seed, batch, question, prompts };
+  return { model: options.model ?? DEFAULT_MODEL, jobs, variants: variantsOf(options.variants), settings, data };
+}
+
+/** What was measured for a baseline, on the same or another model. Throws DataError where that cannot be done again. */
+export function planOfBaseline(baseline: EvalReport, { model, data }: EvalOptions, file: string): EvalPlan {
+  const jobs = baseline.sets.map(({ task: name, tokens, data: source }) => {
+    const task = tasks.get(name);
+    if (task === undefined) throw new DataError(`${file} has task ${name}, which there is not`);
+    if (source !== "sample" && !data.has(name)) {
+      throw new DataError(`${file} has ${name} on ${source}: name it with --data ${name}=FILE`);
+    }
+    return { task, tokens };
+  });
+  const names = [...new Set(baseline.results.map(({ variant }) => variant))];
+  return {
+    model: model ?? baseline.model,
+    jobs,
+    variants: names.flatMap(parseVariants),
+    settings: baseline.settings,
+    data,
+  };
+}
+
+/** The command that a plan is, for the record. */
+export function commandOf({ model, jobs, variants, settings, data }: EvalPlan): string {
+  const names = new Set(jobs.map(({ task }) => task.name));
+  const lengths = new Set(jobs.flatMap(({ tokens }) => tokens ?? []));
+  const flags = toFlags({
+    model,
+    tasks: [...names].join(","),
+    variants: variants.map(({ name }) => name).join(","),
+    tokens: lengths.size > 0 ? [...lengths].join(",") : undefined,
+    ...settings,
+  });
+  return ["sparq eval", flags, ...[...data].map(([task, file]) => `--data ${task}=${file}`)].join(" ");
+}
+
+function tasksOf({ tasks: names, data }: EvalOptions): Task[] {
+  for (const [option, given] of [["tasks", names] as const, ["data", [...data.keys()]] as const]) {
+    const unknown = given.find((name) => !tasks.has(name));
+    if (unknown === undefined) continue;
+    throw new OptionError(option, unknown, `must name tasks of ${[...tasks.keys()].join(", ")}`);
+  }
+  return [...new Set(names)].map((name) => tasks.get(name)!);
+}
+
+function variantsOf(text: string): Variant[] {
+  try {
+    return parseVariants(text);
+  } catch (error) {
+    if (error instanceof VariantError) throw new OptionError("variants", text, `is wrong: ${error.message}`);
+    throw error;
+  }
+}
