@@ -21,6 +21,8 @@ export interface EvalOptions {
   readonly resume?: boolean;
   /** A report to measure again and to hold against. */
   readonly gate?: string;
+  /** A page to write. */
+  readonly report?: string;
 }
 
 /** `sparq eval` */
@@ -83,9 +85,11 @@ export function addEval(program: Command, io: CliIo, exit: (code: number) => voi
       "--gate <file>",
       "measure again what this file of results holds, and fail if a value is worse than its error allows",
     )
-    .action(async (options: EvalOptions) => {
-      const { runEval } = await import("./run.ts");
-      exit(await runEval(options, io));
+    .option("--report <file>", "write a page with pictures of the results, or of files of results that are given")
+    .argument("[files...]", "files of results, for --report; nothing is measured then")
+    .action(async (files: readonly string[], options: EvalOptions) => {
+      const { runEval, writeReport } = await import("./run.ts");
+      exit(files.length > 0 ? await writeReport(files, options) : await runEval(options, io));
     });
 }
 
