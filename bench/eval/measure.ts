@@ -65,7 +65,9 @@ async function measureAgreement(
   return agreementMetrics.flatMap(([metric, better, key]) =>
     agreements.map((agreement, v) => {
       const shown = { name: "agreement", metric, better };
-      return resultOf(shown, variants[v]!.name, tokens, agreement[key], agreement.traffic);
+      const result = resultOf(shown, variants[v]!.name, tokens, agreement[key], agreement.traffic);
+      const sparse = agreement.layers.some(({ rows }) => rows > 0);
+      return key === "kl" && sparse ? { ...result, layers: agreement.layers } : result;
     }),
   );
 }

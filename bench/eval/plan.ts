@@ -4,7 +4,8 @@ import type { EvalOptions } from "./command.ts";
 import { DataError } from "./data/fields.ts";
 import { tasks } from "./tasks/index.ts";
 import type { EvalReport, EvalSettings, Task } from "./types.ts";
-import { parseVariants, type Variant, VariantError } from "./variants.ts";
+import { VariantError } from "./variant-fields.ts";
+import { parseVariants, type Variant } from "./variants.ts";
 
 export const DEFAULT_MODEL = "tiny-llama";
 

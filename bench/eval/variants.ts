@@ -6,16 +6,15 @@ import {
   type ScanDtype,
   scanDtypes,
 } from "../../attention/types.ts";
+import { type AttentionOverride, AttentionOverrideError, overrideAttention } from "../../server/attention-settings.ts";
+import { Fields, VariantError } from "./variant-fields.ts";
 
-/** How a variant keeps its cache. Variants of one layout share cached prompts. */
+/** How a variant keeps its cache. Variants of one layout share cached prompts, but where masses are kept. */
 export interface CacheLayout {
   readonly dtype: CacheDtype;
   readonly scanDtype: ScanDtype;
-}
-
-/** Same layout, same key. */
-export function layoutKey({ dtype, scanDtype }: CacheLayout): string {
-  return `${dtype} ${scanDtype}`;
+  /** Masses of positions, which H2O ranks by, are kept: each prompt is then computed for one sequence alone. */
+  readonly trackMass: boolean;
 }
 
 /** What variants depend on. */
@@ -31,17 +30,15 @@ export interface Variant {
   readonly name: string;
   readonly family: Family;
   readonly layout: CacheLayout;
-  /** For a prompt of so many tokens. Throws RangeError for settings that do not fit the model. */
-  settings(tokens: number, shape: VariantShape): AttentionSettings;
+  /** What is changed of a server's defaults for a prompt of so many tokens; null: nothing. */
+  readonly override: (tokens: number, headDim: number) => AttentionOverride | null;
 }
 
-export const families = ["dense", "default", "sparq", "window", "onnx"] as const;
+export const families = ["dense", "default", "sparq", "window", "exact", "random", "h2o", "onnx"] as const;
 export type Family = (typeof families)[number];
 
-/** A variant that cannot be; the message names it and what is wrong. */
-export class VariantError extends Error {
-  override readonly name = "VariantError";
-}
+/** The first positions that a window keeps unless it says otherwise: LM-Infinite's number in the SparQ paper. */
+const SINKS = 16;
 
 /** "dense,sparq:r=16,k=128,window:1/4" as its three variants: what has an equals sign belongs to the one before. */
 export function parseVariants(text: string): Variant[] {
@@ -67,28 +64,64 @@ export function parseVariant(name: string): Variant {
   const layout = {
     dtype: fields.choice("cache", cacheDtypes) ?? defaultCache.dtype,
     scanDtype: fields.choice("scan", scanDtypes) ?? defaultCache.scanDtype,
+    trackMass: family === "h2o",
   };
-  const settings = readers[family](fields);
+  const override = readers[family](fields);
   fields.end();
-  return { name, family, layout, settings };
+  return { name, family, layout, override };
+}
+
+/** A variant's settings for a prompt of so many tokens. Throws VariantError for what does not fit the model. */
+export function settingsOf(
+  { name, family, override }: Variant,
+  tokens: number,
+  shape: VariantShape,
+): AttentionSettings {
+  try {
+    const settings = overrideAttention(defaultAttention(shape), override(tokens, shape.headDim), shape.headDim);
+    // A server refuses this one.
+    return family === "h2o" ? { ...settings, rank: "mass" } : settings;
+  } catch (error) {
+    if (error instanceof AttentionOverrideError) throw new VariantError(`variant ${name}: ${error.message}`);
+    throw error;
+  }
+}
+
+/** Variants that can share their prompts: one of a group computes them. In the order in which groups first occur. */
+export function sharingGroups(variants: readonly Variant[]): Variant[][] {
+  const groups = new Map<string, Variant[]>();
+  for (const [i, variant] of variants.entries()) {
+    const { trackMass } = variant.layout;
+    const key = `${layoutKey(variant.layout)}${trackMass ? ` ${i}` : ""}`;
+    groups.set(key, [...(groups.get(key) ?? []), variant]);
+  }
+  return [...groups.values()];
+}
+
+/** Same layout, same key. */
+export function layoutKey({ dtype, scanDtype, trackMass }: CacheLayout): string {
+  return `${dtype} ${scanDtype}${trackMass ? " masses" : ""}`;
 }
 
 function isFamily(word: string): word is Family {
   return (families as readonly string[]).includes(word);
 }
 
-type Settings = Variant["settings"];
+type Override = Variant["override"];
 
-const readers: Readonly<Record<Family, (fields: Fields) => Settings>> = {
-  dense: () => (_tokens, shape) => ({ ...defaultAttention(shape), mode: "dense" }),
-  default: () => (_tokens, shape) => defaultAttention(shape),
-  onnx: () => (_tokens, shape) => ({ ...defaultAttention(shape), mode: "dense" }),
+const readers: Readonly<Record<Family, (fields: Fields) => Override>> = {
+  dense: () => () => ({ mode: "dense" }),
+  onnx: () => () => ({ mode: "dense" }),
+  default: () => () => null,
   sparq: readSparq,
   window: readWindow,
+  exact: (fields) => readRanked(fields, "exact"),
+  random: (fields) => readRanked(fields, "random"),
+  h2o: readH2o,
 };
 
 /** RATIO c: r = c d and k = c S / 2, as the paper has it; or r and k. The local window is k / 4 unless it is given. */
-function readSparq(fields: Fields): Settings {
+function readSparq(fields: Fields): Override {
   const share = fields.ratio();
   const r = fields.count("r", 1);
   const k = fields.count("k", 1);
@@ -99,34 +132,52 @@ function readSparq(fields: Fields): Settings {
   const mean = fields.choice("mean", ["on", "off"]);
   const sum = fields.choice("sum", ["softmax", "logits"]);
   const buckets = fields.choice("buckets", ["0", "1", "2", "4"]);
-  return (tokens, shape) => {
-    const base = defaultAttention(shape);
-    const kept = k ?? Math.max(1, Math.round((tokens * share!) / 2));
-    const components = r ?? Math.max(1, Math.round(shape.headDim * share!));
-    if (components > shape.headDim) {
-      throw fields.error(`has r = ${components}, over the head size ${shape.headDim}`);
-    }
-    if ((local ?? 0) > kept) throw fields.error(`has local = ${local}, over k, which is ${kept}`);
-    return {
-      ...base,
-      mode: "sparq",
-      r: components,
-      k: kept,
-      local: local ?? kept >> 2,
-      meanValue: mean === undefined ? base.meanValue : mean === "on",
-      groupSum: sum ?? base.groupSum,
-      bucketTopK: Number(buckets ?? 0) as 0 | 1 | 2 | 4,
-      minContext: 0,
-    };
+  const sinks = fields.count("sinks", 0);
+  return (tokens, headDim) => ({
+    mode: "sparq",
+    r: r ?? Math.max(1, Math.round(headDim * share!)),
+    k: k ?? Math.max(1, Math.round((tokens * share!) / 2)),
+    ...(local === undefined ? {} : { local }),
+    ...(mean === undefined ? {} : { mean_value: mean === "on" }),
+    ...(sum === undefined ? {} : { group_sum: sum }),
+    ...(buckets === undefined ? {} : { top_k_buckets: Number(buckets) as 0 | 1 | 2 | 4 }),
+    ...(sinks === undefined ? {} : { sinks }),
+    min_context: 0,
+  });
+}
+
+/** The most recent positions and the first `sinks`, so many together. */
+function readWindow(fields: Fields): Override {
+  const kept = readKept(fields);
+  const given = fields.count("sinks", 0);
+  return (tokens) => {
+    const k = kept(tokens);
+    const sinks = given ?? Math.min(SINKS, k >> 1);
+    return { mode: "sparq", rank: "none", k, sinks, local: Math.max(0, k - sinks), min_context: 0 };
   };
 }
 
-/** RATIO c: the c S most recent positions; or k of them. */
-function readWindow(fields: Fields): Settings {
+function readRanked(fields: Fields, rank: "exact" | "random"): Override {
   const kept = readKept(fields);
-  return (tokens, shape) => {
+  const local = fields.count("local", 0);
+  const sinks = fields.count("sinks", 0);
+  return (tokens) => ({
+    mode: "sparq",
+    rank,
+    k: kept(tokens),
+    ...(local === undefined ? {} : { local }),
+    ...(sinks === undefined ? {} : { sinks }),
+    min_context: 0,
+  });
+}
+
+/** Half of the positions are the most recent, half those with the most mass so far. */
+function readH2o(fields: Fields): Override {
+  const kept = readKept(fields);
+  const local = fields.count("local", 0);
+  return (tokens) => {
     const k = kept(tokens);
-    return { ...defaultAttention(shape), mode: "sparq", r: 1, k, local: k, meanValue: false, minContext: 0 };
+    return { mode: "sparq", rank: "none", k, local: local ?? k >> 1, min_context: 0 };
   };
 }
 
@@ -136,58 +187,4 @@ function readKept(fields: Fields): (tokens: number) => number {
   const k = fields.count("k", 1);
   if (share === undefined && k === undefined) throw fields.error("needs a ratio, as in :1/4, or k");
   return (tokens) => k ?? Math.max(1, Math.round(tokens * share!));
-}
-
-/** What stands after a variant's colon. Each reader takes what it knows; `end` refuses the rest. */
-class Fields {
-  private readonly name: string;
-  private readonly left = new Map<string, string>();
-
-  constructor(name: string, text: string) {
-    this.name = name;
-    for (const part of text === "" ? [] : text.split(",")) {
-      const [key = "", value] = part.includes("=") ? part.split("=") : ["", part];
-      if (this.left.has(key)) throw this.error(`has ${key === "" ? "two ratios" : `${key} twice`}`);
-      this.left.set(key, value ?? "");
-    }
-  }
-
-  error(problem: string): VariantError {
-    return new VariantError(`variant ${this.name} ${problem}`);
-  }
-
-  /** "1/4" or "0.25", over 0 and at most 1. */
-  ratio(): number | undefined {
-    const text = this.take("");
-    if (text === undefined) return undefined;
-    const [top, bottom = "1"] = text.split("/");
-    const value = /^[\d.]+(\/[\d.]+)?$/.test(text) ? Number(top) / Number(bottom) : Number.NaN;
-    if (!(value > 0 && value <= 1)) throw this.error(`has '${text}' where a ratio such as 1/4, at most 1, is wanted`);
-    return value;
-  }
-
-  count(key: string, min: number): number | undefined {
-    const text = this.take(key);
-    if (text === undefined) return undefined;
-    const value = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN;
-    if (!(value >= min)) throw this.error(`has ${key}=${text}; it must be a whole number from ${min} on`);
-    return value;
-  }
-
-  choice<T extends string>(key: string, allowed: readonly T[]): T | undefined {
-    const text = this.take(key);
-    if (text === undefined || allowed.includes(text as T)) return text as T | undefined;
-    throw this.error(`has ${key}=${text}; it must be one of ${allowed.join(", ")}`);
-  }
-
-  end(): void {
-    const [key] = this.left.keys();
-    if (key !== undefined) throw this.error(`has ${key === "" ? `'${this.left.get("")}'` : key}, which it cannot have`);
-  }
-
-  private take(key: string): string | undefined {
-    const text = this.left.get(key);
-    this.left.delete(key);
-    return text;
-  }
 }

@@ -25,13 +25,17 @@ export class Replay {
     this.session = session;
   }
 
-  static async open(model: PreparedModel, layout: Layout, { context, threads }: Sizes): Promise<Replay> {
+  static async open(
+    model: PreparedModel,
+    layout: Layout,
+    { context, threads, observe = false }: Sizes,
+  ): Promise<Replay> {
     const { config, graphPath } = model;
     // One block more, for what the page held that the rows begin in the middle of.
     const blocks = Math.ceil(context / layout.blockSize) + 1;
     const own = threads === undefined ? {} : { threads };
     // Many sessions are open, and one computes.
-    const session = await openSession({ graphPath, config, blocks, ...layout, ...own, spinning: false });
+    const session = await openSession({ graphPath, config, blocks, ...layout, ...own, observe, spinning: false });
     return new Replay(session);
   }
 
@@ -101,4 +105,6 @@ export interface Sizes {
   /** Tokens of the longest passage. */
   readonly context: number;
   readonly threads?: number | undefined;
+  /** Whether the session is to say what sparse rows keep. */
+  readonly observe?: boolean;
 }

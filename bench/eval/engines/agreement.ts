@@ -1,15 +1,12 @@
 import { BLOCK_SIZE } from "../../../attention/session.ts";
 import type { Traffic } from "../../../attention/types.ts";
-import { addTraffic } from "../../../server/engine/step-report.ts";
 import { Replay } from "../../accuracy/cache/replay.ts";
 import { distributionsOf } from "../../accuracy/cache/tally.ts";
-import { type Distribution, divergence } from "../../accuracy/divergence.ts";
-import { mean } from "../../statistics.ts";
 import { commonCharacters } from "../metrics/text.ts";
-import type { GenerationItem, ScoringItem } from "../types.ts";
-import { type CacheLayout, layoutKey, parseVariant, type Variant } from "../variants.ts";
+import type { GenerationItem, LayerAgreement, ScoringItem } from "../types.ts";
+import { layoutKey, parseVariant, settingsOf, sharingGroups, type Variant } from "../variants.ts";
 import { type GeneratorOptions, generateTexts } from "./generator.ts";
-import { NO_TRAFFIC } from "./metered-runner.ts";
+import { type DecodedRows, RowTally } from "./row-tally.ts";
 import { longest, passageOf } from "./scorer.ts";
 
 /** What everything is compared with: dense attention over the cache that a server has. */
@@ -26,6 +23,8 @@ export interface Agreement {
   /** Of each item: characters of the greedy text before it departs from dense attention's. */
   readonly characters: readonly number[];
   readonly traffic: Traffic;
+  /** What sparse rows kept, on average; without rows of a variant that attends densely. */
+  readonly layers: readonly LayerAgreement[];
 }
 
 /**
@@ -51,53 +50,34 @@ async function compareRows(
   { model, tokenizer, threads, signal, onItem }: GeneratorOptions,
 ): Promise<Rows[]> {
   const passages = items.map((item) => passageOf(tokenizer, item));
-  const context = longest(passages, model);
+  const sizes = { context: longest(passages, model), threads, observe: true };
   const sessions = new Map<string, Replay>();
-  const sessionOf = async (layout: CacheLayout) => {
+  for (const { layout } of [REFERENCE, ...variants]) {
     const key = layoutKey(layout);
-    const open =
-      sessions.get(key) ?? (await Replay.open(model, { ...layout, blockSize: BLOCK_SIZE }, { context, threads }));
-    sessions.set(key, open);
-    return open;
-  };
-  const rows = variants.map(() => ({
-    kl: [] as number[],
-    klMax: [] as number[],
-    top1: [] as number[],
-    traffic: NO_TRAFFIC,
-  }));
+    if (!sessions.has(key)) sessions.set(key, await Replay.open(model, { ...layout, blockSize: BLOCK_SIZE }, sizes));
+  }
+  const tallies = variants.map(() => new RowTally());
   try {
-    for (const passage of passages) {
-      const filled = new Set<Replay>();
-      const decode = async (variant: Variant) => {
+    for (const { tokens, next } of passages) {
+      const dense = settingsOf(REFERENCE, tokens.length, model.config);
+      for (const session of sessions.values()) await session.prefill(tokens, next.length, dense);
+      const decode = async (variant: Variant): Promise<DecodedRows> => {
         signal.throwIfAborted();
-        const session = await sessionOf(variant.layout);
-        const settings = variant.settings(passage.tokens.length, model.config);
-        if (!filled.has(session))
-          await session.prefill(passage.tokens, passage.next.length, { ...settings, mode: "dense" });
-        filled.add(session);
-        const { logits, traffic } = await session.decode(settings, settings.minContext);
-        return { predictions: distributionsOf(logits, model.config.vocabSize), traffic };
+        const replay = sessions.get(layoutKey(variant.layout))!;
+        const settings = settingsOf(variant, tokens.length, model.config);
+        replay.session.resetObserved();
+        const { logits, traffic } = await replay.decode(settings, settings.minContext);
+        const observed = replay.session.observed();
+        return { predictions: distributionsOf(logits, model.config.vocabSize), traffic, observed };
       };
-      const reference = (await decode(REFERENCE)).predictions;
-      for (const [v, variant] of variants.entries()) {
-        const { predictions, traffic } = await decode(variant);
-        const divergences = predictions.map((own, i) => divergence(reference[i]!, own));
-        rows[v]!.kl.push(mean(divergences));
-        rows[v]!.klMax.push(Math.max(...divergences));
-        rows[v]!.top1.push(sameTop(reference, predictions));
-        rows[v]!.traffic = addTraffic(rows[v]!.traffic, traffic);
-      }
+      const { predictions: reference } = await decode(REFERENCE);
+      for (const [v, variant] of variants.entries()) tallies[v]!.add(reference, await decode(variant));
       onItem();
     }
-    return rows;
+    return tallies.map((tally) => tally.rows());
   } finally {
     for (const session of sessions.values()) session.close();
   }
-}
-
-function sameTop(reference: readonly Distribution[], predictions: readonly Distribution[]): number {
-  return predictions.filter(({ top }, i) => top === reference[i]!.top).length / predictions.length;
 }
 
 async function compareTexts(
@@ -106,12 +86,10 @@ async function compareTexts(
   options: GeneratorOptions,
 ): Promise<number[][]> {
   const texts = new Map<Variant, readonly string[]>();
-  const layouts = new Map([REFERENCE, ...variants].map(({ layout }) => [layoutKey(layout), layout]));
   const prompts = items.map(promptOf);
-  for (const key of layouts.keys()) {
-    const group = [REFERENCE, ...variants].filter(({ layout }) => layoutKey(layout) === key);
-    const onItem = key === layoutKey(REFERENCE.layout) ? options.onItem : () => {};
-    // Texts are all the same to the reference and a variant that says the same: the engine wants names that differ.
+  for (const group of sharingGroups([REFERENCE, ...variants])) {
+    const onItem = group.includes(REFERENCE) ? options.onItem : () => {};
+    // One of the variants may have the reference's name.
     const named = group.map((variant, i) => ({ ...variant, name: `${i}` }));
     const generated = await generateTexts(prompts, named, { ...options, prompts: "plain", onItem });
     for (const [i, variant] of group.entries()) texts.set(variant, generated.texts[i]!);

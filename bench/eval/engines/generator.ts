@@ -5,7 +5,7 @@ import { createEngine } from "../../../server/engine/engine.ts";
 import { defaultSchedulerSettings } from "../../../server/engine/scheduler-types.ts";
 import type { Engine, GenerateRequest, Tokenizer } from "../../../server/engine/types.ts";
 import type { GenerationItem } from "../types.ts";
-import type { CacheLayout, Variant } from "../variants.ts";
+import { settingsOf, type Variant } from "../variants.ts";
 import { MeteredRunner } from "./metered-runner.ts";
 import { type EncodedPrompt, encodePrompt, type PromptStyle } from "./prompts.ts";
 
@@ -35,8 +35,8 @@ export interface Generated {
 }
 
 /**
- * Generates the items' texts in every variant, all of one cache layout, through an engine as a server has it. The first
- * variant computes an item's context, and the others find it in the prefix cache.
+ * Generates the items' texts in every variant of a sharing group, through an engine as a server has it. The first variant
+ * computes an item's context, and the others find it in the prefix cache.
  */
 export async function generateTexts(
   items: readonly GenerationItem[],
@@ -60,7 +60,8 @@ export async function generateTexts(
     runner,
     config,
     tokenizer,
-    cache: { blocks, blockSize: BLOCK_SIZE },
+    // Masses are a sequence's own.
+    cache: { blocks, blockSize: BLOCK_SIZE, prefixCaching: !variants[0]!.layout.trackMass },
     scheduler: {
       maxRunning,
       maxRows: Math.max(MAX_ROWS, maxRunning),
@@ -116,8 +117,7 @@ function sizeOf(
     const own = Math.ceil(length / BLOCK_SIZE) - shared + 1;
     most = Math.max(most, shared + variants.length * own);
   }
-  const layout: CacheLayout = variants[0]!.layout;
-  const fit = Math.floor(cacheBytes / bytesPerBlock(config, layout) / most);
+  const fit = Math.floor(cacheBytes / bytesPerBlock(config, variants[0]!.layout) / most);
   const fitting = Math.max(1, Math.min(batch, items.length, fit));
   return { blocks: fitting * most + 2, batch: fitting };
 }
@@ -135,7 +135,7 @@ function requestOf(
     promptIds: tokens,
     ...(question === "dense" ? {} : { denseTokens: contextTokens }),
     sampling: { maxTokens, temperature: 0, topP: 1, topK: 0, stop, ignoreEos: false },
-    attention: variant.settings(tokens.length, model.config),
+    attention: settingsOf(variant, tokens.length, model.config),
   };
 }
 

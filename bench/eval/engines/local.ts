@@ -5,7 +5,7 @@ import type { Tokenizer } from "../../../server/engine/types.ts";
 import { createTokenizer } from "../../../server/tokenizer.ts";
 import { describeMachine, type Machine } from "../../machine.ts";
 import type { GenerationItem, Item, ScoringItem } from "../types.ts";
-import { layoutKey, type Variant } from "../variants.ts";
+import { sharingGroups, type Variant } from "../variants.ts";
 import { type Agreement, compareWithDense } from "./agreement.ts";
 import type { Backend, Measurement } from "./backend.ts";
 import { type GeneratorOptions, generateTexts } from "./generator.ts";
@@ -42,9 +42,9 @@ export class LocalBackend implements Backend {
       : encodePrompt(this.tokenizer, item.context, item.continuation).tokens.length;
   }
 
-  /** Variants of one cache layout share their contexts; layouts come one after the other. */
+  /** Variants that share their contexts run together; groups of them come one after the other. */
   async measure(items: readonly Item[], variants: readonly Variant[], onItem: () => void): Promise<Measurement[]> {
-    const groups = groupsOf(variants);
+    const groups = sharingGroups(variants);
     const measurements = new Map<Variant, Measurement>();
     let calls = 0;
     // As many calls as there are items, whatever the number of groups.
@@ -78,16 +78,6 @@ export class LocalBackend implements Backend {
   private optionsWith(onItem: () => void): GeneratorOptions {
     return { ...this.options, model: this.prepared, tokenizer: this.tokenizer, onItem };
   }
-}
-
-/** Variants that can run over one cache. */
-function groupsOf(variants: readonly Variant[]): Variant[][] {
-  const groups = new Map<string, Variant[]>();
-  for (const variant of variants) {
-    const key = layoutKey(variant.layout);
-    groups.set(key, [...(groups.get(key) ?? []), variant]);
-  }
-  return [...groups.values()];
 }
 
 async function generated(

@@ -7,7 +7,7 @@ import { Replay } from "../../accuracy/cache/replay.ts";
 import { distributionsOf } from "../../accuracy/cache/tally.ts";
 import { surprise } from "../../accuracy/divergence.ts";
 import type { ScoringItem, TextCost } from "../types.ts";
-import type { Variant } from "../variants.ts";
+import { settingsOf, type Variant } from "../variants.ts";
 import { NO_TRAFFIC } from "./metered-runner.ts";
 import { encodePrompt } from "./prompts.ts";
 
@@ -64,7 +64,7 @@ export async function scoreTexts(
   try {
     for (const { tokens, next } of passages) {
       signal.throwIfAborted();
-      const settings = variants.map((variant) => variant.settings(tokens.length, model.config));
+      const settings = variants.map((variant) => settingsOf(variant, tokens.length, model.config));
       await replay.prefill(tokens, next.length, { ...settings[0]!, mode: "dense" });
       for (const [v, own] of settings.entries()) {
         const replayed = await replay.decode(own, own.minContext);

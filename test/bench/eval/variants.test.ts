@@ -1,7 +1,9 @@
 import { describe, expect, it } from "vitest";
-import { parseVariant, parseVariants, VariantError } from "../../../bench/eval/variants.ts";
+import { VariantError } from "../../../bench/eval/variant-fields.ts";
+import { parseVariant, parseVariants, settingsOf, sharingGroups } from "../../../bench/eval/variants.ts";
 
 const shape = { heads: 9, kvHeads: 3, headDim: 64 };
+const settingsFor = (name: string, tokens: number) => settingsOf(parseVariant(name), tokens, shape);
 
 describe("variants", () => {
   it("are separated by commas, as their settings are", () => {
@@ -10,17 +12,18 @@ describe("variants", () => {
   });
 
   it("at a ratio divide the traffic by halves between scores and kept positions, as the paper does", () => {
-    const { settings, layout } = parseVariant("sparq:1/8");
-    expect(settings(2048, shape)).toMatchObject({ mode: "sparq", r: 8, k: 128, local: 32, minContext: 0 });
-    expect(settings(2048, shape)).toMatchObject({ meanValue: false, groupSum: "softmax", bucketTopK: 0 });
-    expect(layout).toEqual({ dtype: "f16", scanDtype: "int8" });
-    expect(parseVariant("sparq:0.5").settings(1000, shape)).toMatchObject({ r: 32, k: 250, local: 62 });
+    const { layout } = parseVariant("sparq:1/8");
+    const settings = settingsFor("sparq:1/8", 2048);
+    expect(settings).toMatchObject({ mode: "sparq", r: 8, k: 128, local: 32, minContext: 0 });
+    expect(settings).toMatchObject({ meanValue: false, groupSum: "softmax", bucketTopK: 0 });
+    expect(layout).toEqual({ dtype: "f16", scanDtype: "int8", trackMass: false });
+    expect(settingsFor("sparq:0.5", 1000)).toMatchObject({ r: 32, k: 250, local: 62 });
   });
 
   it("take every setting by name", () => {
     const variant = parseVariant("sparq:r=16,k=128,local=8,mean=on,sum=logits,buckets=2,scan=f32,cache=bf16");
-    expect(variant.layout).toEqual({ dtype: "bf16", scanDtype: "f32" });
-    expect(variant.settings(9999, shape)).toEqual({
+    expect(variant.layout).toMatchObject({ dtype: "bf16", scanDtype: "f32" });
+    expect(settingsOf(variant, 9999, shape)).toEqual({
       mode: "sparq",
       r: 16,
       k: 128,
@@ -29,12 +32,51 @@ describe("variants", () => {
       groupSum: "logits",
       bucketTopK: 2,
       minContext: 0,
+      rank: "sparq",
+      sinks: 0,
     });
   });
 
+  it("rank in other ways to be compared with", () => {
+    expect(settingsFor("window:1/8", 2048)).toMatchObject({
+      rank: "none",
+      k: 256,
+      sinks: 16,
+      local: 240,
+      meanValue: false,
+    });
+    expect(settingsFor("window:k=20,sinks=4", 2048)).toMatchObject({ rank: "none", k: 20, sinks: 4, local: 16 });
+    expect(settingsFor("window:k=20", 2048)).toMatchObject({ k: 20, sinks: 10, local: 10 });
+    expect(settingsFor("exact:1/4", 2048)).toMatchObject({
+      rank: "exact",
+      k: 512,
+      local: 128,
+      sinks: 0,
+      minContext: 0,
+    });
+    expect(settingsFor("random:k=64,local=8,sinks=2", 99)).toMatchObject({ rank: "random", k: 64, local: 8, sinks: 2 });
+    expect(settingsFor("h2o:1/4", 2048)).toMatchObject({
+      mode: "sparq",
+      rank: "mass",
+      k: 512,
+      local: 256,
+      meanValue: false,
+    });
+  });
+
+  it("share prompts where they keep them alike, but for masses", () => {
+    const groups = sharingGroups(parseVariants("dense,h2o:1/4,sparq:1/4,dense:cache=f32,h2o:1/8,default"));
+    expect(groups.map((group) => group.map(({ name }) => name))).toEqual([
+      ["dense", "sparq:1/4", "default"],
+      ["h2o:1/4"],
+      ["dense:cache=f32"],
+      ["h2o:1/8"],
+    ]);
+  });
+
   it("by default are a server's", () => {
-    expect(parseVariant("default").settings(5000, shape)).toMatchObject({ mode: "sparq", k: 256, minContext: 1024 });
-    expect(parseVariant("dense:cache=f32").settings(5000, shape)).toMatchObject({ mode: "dense" });
+    expect(settingsFor("default", 5000)).toMatchObject({ mode: "sparq", k: 256, minContext: 1024 });
+    expect(settingsFor("dense:cache=f32", 5000)).toMatchObject({ mode: "dense" });
   });
 
   it.each([
@@ -49,6 +91,7 @@ describe("variants", () => {
     ["sparq:1/4,colour=red", /has colour, which it cannot have/],
     ["sparq:1/4,k=8,k=9", /has k twice/],
     ["dense:1/4", /has '1\/4', which it cannot have/],
+    ["h2o:1/4,sinks=4", /has sinks, which it cannot have/],
     ["window", /window needs a ratio, as in :1\/4, or k/],
     ["sparq:1:2", /more than one colon/],
     ["dense,default,dense", /dense is named twice/],
@@ -58,7 +101,7 @@ describe("variants", () => {
   });
 
   it("that do not fit the model are refused with the numbers", () => {
-    expect(() => parseVariant("sparq:r=65,k=9").settings(100, shape)).toThrow(/r = 65, over the head size 64/);
-    expect(() => parseVariant("sparq:1/4,local=99").settings(100, shape)).toThrow(/local = 99, over k, which is 13/);
+    expect(() => settingsFor("sparq:r=65,k=9", 100)).toThrow(/sparq:r=65,k=9: r is 65, over the head size 64/);
+    expect(() => settingsFor("sparq:1/4,local=99", 100)).toThrow(/local is 99, over k, which is 13/);
   });
 });
