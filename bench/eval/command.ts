@@ -6,6 +6,8 @@ import { count, counts, MAX_CONTEXT } from "../options.ts";
 /** What tasks there are stands in tasks/index.ts, which is not imported before it is needed. */
 export interface EvalOptions {
   readonly model?: string;
+  /** A server to ask, instead of a model in this process. */
+  readonly url?: string;
   readonly tasks: readonly string[];
   readonly variants: string;
   readonly n: number;
@@ -35,6 +37,7 @@ export function addEval(program: Command, io: CliIo, exit: (code: number) => voi
   command
     .addOption(model.env(variableOf("model")))
     .addOption(threads.argParser(count(1, 1024)).env(variableOf("threads")))
+    .option("--url <url>", "ask a server with OpenAI's endpoints instead; its key is in OPENAI_API_KEY")
     .option(
       "--tasks <list>",
       "of squad, triviaqa, summarisation, wikitext, repetition, needle, recall, ppl, agreement",

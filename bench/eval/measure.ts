@@ -38,7 +38,7 @@ export async function measure(
 ): Promise<EvalResult[]> {
   if (task.name === "agreement") return measureAgreement(items.filter(isScored), tokens, variants, backend, onItem);
   const measured = await backend.measure(items, variants, onItem);
-  return measured.map(({ values, traffic }, v) => resultOf(task, variants[v]!.name, tokens, values, traffic));
+  return measured.map((own, v) => resultOf(task, variants[v]!.name, tokens, own.values, own));
 }
 
 function isScored(item: Item): item is ScoringItem {
@@ -65,7 +65,7 @@ async function measureAgreement(
   return agreementMetrics.flatMap(([metric, better, key]) =>
     agreements.map((agreement, v) => {
       const shown = { name: "agreement", metric, better };
-      const result = resultOf(shown, variants[v]!.name, tokens, agreement[key], agreement.traffic);
+      const result = resultOf(shown, variants[v]!.name, tokens, agreement[key], agreement);
       const sparse = agreement.layers.some(({ rows }) => rows > 0);
       return key === "kl" && sparse ? { ...result, layers: agreement.layers } : result;
     }),

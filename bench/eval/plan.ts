@@ -7,7 +7,7 @@ import type { EvalReport, EvalSettings, Task } from "./types.ts";
 import { VariantError } from "./variant-fields.ts";
 import { parseVariants, type Variant } from "./variants.ts";
 
-export const DEFAULT_MODEL = "tiny-llama";
+const DEFAULT_MODEL = "tiny-llama";
 
 /** A task at one length; null: its own. */
 export interface Job {
@@ -17,7 +17,9 @@ export interface Job {
 
 /** What is to be measured. */
 export interface EvalPlan {
-  readonly model: string;
+  /** Undefined: the one that the server names. */
+  readonly model: string | undefined;
+  readonly url: string | undefined;
   readonly jobs: readonly Job[];
   readonly variants: readonly Variant[];
   readonly settings: EvalSettings;
@@ -28,12 +30,14 @@ export interface EvalPlan {
 export function planOf(options: EvalOptions): EvalPlan {
   const { data, n, seed, batch, question, prompts } = options;
   const jobs = tasksOf(options).flatMap((task) => (options.tokens ?? [null]).map((tokens) => ({ task, tokens })));
-  const settings = { n, seed, batch, question, prompts };
-  return { model: options.model ?? DEFAULT_MODEL, jobs, variants: variantsOf(options.variants), settings, data };
+  // A server reads all of a prompt densely.
+  const settings = { n, seed, batch, question: options.url === undefined ? question : "dense", prompts } as const;
+  const model = options.model ?? (options.url === undefined ? DEFAULT_MODEL : undefined);
+  return { model, url: options.url, jobs, variants: variantsOf(options.variants), settings, data };
 }
 
 /** What was measured for a baseline, on the same or another model. Throws DataError where that cannot be done again. */
-export function planOfBaseline(baseline: EvalReport, { model, data }: EvalOptions, file: string): EvalPlan {
+export function planOfBaseline(baseline: EvalReport, { model, url, data }: EvalOptions, file: string): EvalPlan {
   const jobs = baseline.sets.map(({ task: name, tokens, data: source }) => {
     const task = tasks.get(name);
     if (task === undefined) throw new DataError(`${file} has task ${name}, which there is not`);
@@ -45,6 +49,7 @@ export function planOfBaseline(baseline: EvalReport, { model, data }: EvalOption
   const names = [...new Set(baseline.results.map(({ variant }) => variant))];
   return {
     model: model ?? baseline.model,
+    url,
     jobs,
     variants: names.flatMap(parseVariants),
     settings: baseline.settings,
@@ -53,11 +58,12 @@ export function planOfBaseline(baseline: EvalReport, { model, data }: EvalOption
 }
 
 /** The command that a plan is, for the record. */
-export function commandOf({ model, jobs, variants, settings, data }: EvalPlan): string {
+export function commandOf({ model, url, jobs, variants, settings, data }: EvalPlan): string {
   const names = new Set(jobs.map(({ task }) => task.name));
   const lengths = new Set(jobs.flatMap(({ tokens }) => tokens ?? []));
   const flags = toFlags({
     model,
+    url,
     tasks: [...names].join(","),
     variants: variants.map(({ name }) => name).join(","),
     tokens: lengths.size > 0 ? [...lengths].join(",") : undefined,

@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import type { Traffic } from "../../attention/types.ts";
 import { Random } from "../soak/random.ts";
 import { mean, standardError } from "../statistics.ts";
+import type { Measurement } from "./engines/backend.ts";
 import type { EvalResult, EvalSet, Item, Task } from "./types.ts";
 
 /** A result of one variant from its items' values, in their order. */
@@ -10,7 +11,7 @@ export function resultOf(
   variant: string,
   tokens: number | null,
   values: readonly number[],
-  traffic: Traffic | null,
+  { traffic, withContexts = false }: Pick<Measurement, "traffic" | "withContexts">,
 ): EvalResult {
   const centre = mean(values);
   const error = values.length > 1 ? standardError(values) : null;
@@ -25,7 +26,7 @@ export function resultOf(
     value: rounded(transform?.(centre) ?? centre),
     stderr: error === null ? null : rounded(error * Math.abs(slope)),
     n: values.length,
-    bytesRatio: traffic === null ? null : bytesRatio(traffic),
+    bytesRatio: traffic === null || withContexts ? null : bytesRatio(traffic),
     sparseBytesRatio: traffic === null ? null : sparseBytesRatio(traffic),
     items: values.map(rounded),
   };

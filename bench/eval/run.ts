@@ -60,8 +60,14 @@ function earlierReport({ resume, json }: EvalOptions): EvalReport | null {
 
 async function openBackend({ model, settings }: EvalPlan, options: EvalOptions, io: CliIo): Promise<Backend> {
   const { kvCacheMb, threads } = options;
+  const { batch, prompts } = settings;
+  if (options.url !== undefined) {
+    const { HttpBackend } = await import("./engines/http.ts");
+    const key = process.env.OPENAI_API_KEY;
+    return HttpBackend.open({ url: options.url, model, key, batch, prompts, signal: io.stop });
+  }
   const own = threads === undefined ? {} : { threads };
-  return LocalBackend.open(model, { ...settings, cacheBytes: kvCacheMb * 2 ** 20, signal: io.stop, ...own });
+  return LocalBackend.open(model!, { ...settings, cacheBytes: kvCacheMb * 2 ** 20, signal: io.stop, ...own });
 }
 
 interface Evaluation {

@@ -91,8 +91,8 @@ export function settingsOf(
 export function sharingGroups(variants: readonly Variant[]): Variant[][] {
   const groups = new Map<string, Variant[]>();
   for (const [i, variant] of variants.entries()) {
-    const { trackMass } = variant.layout;
-    const key = `${layoutKey(variant.layout)}${trackMass ? ` ${i}` : ""}`;
+    const alone = variant.layout.trackMass || variant.family === "onnx";
+    const key = `${layoutKey(variant.layout)}${alone ? ` ${i}` : ""}`;
     groups.set(key, [...(groups.get(key) ?? []), variant]);
   }
   return [...groups.values()];

@@ -1,4 +1,5 @@
 import { BLOCK_SIZE } from "../../../attention/session.ts";
+import { defaultThreads } from "../../../attention/threads.ts";
 import type { Traffic } from "../../../attention/types.ts";
 import { Replay } from "../../accuracy/cache/replay.ts";
 import { distributionsOf } from "../../accuracy/cache/tally.ts";
@@ -6,6 +7,7 @@ import { commonCharacters } from "../metrics/text.ts";
 import type { GenerationItem, LayerAgreement, ScoringItem } from "../types.ts";
 import { layoutKey, parseVariant, settingsOf, sharingGroups, type Variant } from "../variants.ts";
 import { type GeneratorOptions, generateTexts } from "./generator.ts";
+import { generateOnnxTexts, OnnxDecoder, predictOnnx } from "./onnx.ts";
 import { type DecodedRows, RowTally } from "./row-tally.ts";
 import { longest, passageOf } from "./scorer.ts";
 
@@ -22,7 +24,8 @@ export interface Agreement {
   readonly top1: readonly number[];
   /** Of each item: characters of the greedy text before it departs from dense attention's. */
   readonly characters: readonly number[];
-  readonly traffic: Traffic;
+  /** Null of a model that reads no cache of ours. */
+  readonly traffic: Traffic | null;
   /** What sparse rows kept, on average; without rows of a variant that attends densely. */
   readonly layers: readonly LayerAgreement[];
 }
@@ -57,12 +60,19 @@ async function compareRows(
     if (!sessions.has(key)) sessions.set(key, await Replay.open(model, { ...layout, blockSize: BLOCK_SIZE }, sizes));
   }
   const tallies = variants.map(() => new RowTally());
+  const foreign = variants.some(({ family }) => family === "onnx")
+    ? await OnnxDecoder.open(model, threads ?? defaultThreads())
+    : null;
   try {
     for (const { tokens, next } of passages) {
       const dense = settingsOf(REFERENCE, tokens.length, model.config);
       for (const session of sessions.values()) await session.prefill(tokens, next.length, dense);
       const decode = async (variant: Variant): Promise<DecodedRows> => {
         signal.throwIfAborted();
+        if (variant.family === "onnx") {
+          const predictions = await predictOnnx(foreign!, { tokens, next }, model.config.vocabSize);
+          return { predictions, traffic: null, observed: [] };
+        }
         const replay = sessions.get(layoutKey(variant.layout))!;
         const settings = settingsOf(variant, tokens.length, model.config);
         replay.session.resetObserved();
@@ -77,6 +87,7 @@ async function compareRows(
     return tallies.map((tally) => tally.rows());
   } finally {
     for (const session of sessions.values()) session.close();
+    await foreign?.close();
   }
 }
 
@@ -91,8 +102,12 @@ async function compareTexts(
     const onItem = group.includes(REFERENCE) ? options.onItem : () => {};
     // One of the variants may have the reference's name.
     const named = group.map((variant, i) => ({ ...variant, name: `${i}` }));
-    const generated = await generateTexts(prompts, named, { ...options, prompts: "plain", onItem });
-    for (const [i, variant] of group.entries()) texts.set(variant, generated.texts[i]!);
+    const own = { ...options, prompts: "plain" as const, onItem };
+    const generated =
+      group[0]!.family === "onnx"
+        ? [await generateOnnxTexts(prompts, own)]
+        : (await generateTexts(prompts, named, own)).texts;
+    for (const [i, variant] of group.entries()) texts.set(variant, generated[i]!);
   }
   const reference = texts.get(REFERENCE)!;
   return variants.map((variant) => texts.get(variant)!.map((text, i) => commonCharacters(text, reference[i]!)));

@@ -29,4 +29,6 @@ export interface Measurement {
   readonly values: readonly number[];
   /** Of rows after the contexts; null if it cannot be told. */
   readonly traffic: Traffic | null;
+  /** Dense rows of the contexts are in `traffic` too. */
+  readonly withContexts?: boolean;
 }

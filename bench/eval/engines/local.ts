@@ -1,6 +1,6 @@
 import { defaultThreads } from "../../../attention/threads.ts";
 import { loadModel } from "../../../models/load.ts";
-import type { LoadModelOptions, PreparedModel } from "../../../models/types.ts";
+import type { PreparedModel } from "../../../models/types.ts";
 import type { Tokenizer } from "../../../server/engine/types.ts";
 import { createTokenizer } from "../../../server/tokenizer.ts";
 import { describeMachine, type Machine } from "../../machine.ts";
@@ -9,6 +9,7 @@ import { sharingGroups, type Variant } from "../variants.ts";
 import { type Agreement, compareWithDense } from "./agreement.ts";
 import type { Backend, Measurement } from "./backend.ts";
 import { type GeneratorOptions, generateTexts } from "./generator.ts";
+import { generateOnnx, OnnxDecoder, scoreOnnx } from "./onnx.ts";
 import { encodePrompt } from "./prompts.ts";
 import { scoreTexts } from "./scorer.ts";
 
@@ -18,8 +19,8 @@ export type LocalOptions = Omit<GeneratorOptions, "model" | "tokenizer" | "onIte
 export class LocalBackend implements Backend {
   readonly model: string;
   readonly machine: Machine;
-  readonly tokenizer: Tokenizer;
-  readonly prepared: PreparedModel;
+  private readonly tokenizer: Tokenizer;
+  private readonly prepared: PreparedModel;
   private readonly options: LocalOptions;
 
   private constructor(prepared: PreparedModel, options: LocalOptions) {
@@ -30,8 +31,8 @@ export class LocalBackend implements Backend {
     this.tokenizer = createTokenizer(prepared.tokenizer, prepared.config);
   }
 
-  static async open(model: string, options: LocalOptions, load: LoadModelOptions = {}): Promise<LocalBackend> {
-    return new LocalBackend(await loadModel(model, load), options);
+  static async open(model: string, options: LocalOptions): Promise<LocalBackend> {
+    return new LocalBackend(await loadModel(model), options);
   }
 
   count = (text: string): number => this.tokenizer.encode(text, { addSpecialTokens: false }).length;
@@ -65,8 +66,9 @@ export class LocalBackend implements Backend {
 
   async close(): Promise<void> {}
 
-  private measureGroup(items: readonly Item[], variants: readonly Variant[], onItem: () => void) {
+  private async measureGroup(items: readonly Item[], variants: readonly Variant[], onItem: () => void) {
     const options = this.optionsWith(onItem);
+    if (variants[0]!.family === "onnx") return [await measureOnnx(items, options)];
     if (items.every((item) => item.kind === "generate")) return generated(items, variants, options);
     return scored(
       items.filter((item) => item.kind === "score"),
@@ -96,4 +98,24 @@ async function scored(
 ): Promise<Measurement[]> {
   const { costs, traffic } = await scoreTexts(items, variants, options);
   return costs.map((own, v) => ({ values: own.map((cost, i) => items[i]!.score(cost)), traffic: traffic[v]! }));
+}
+
+/** One item after the other, since the graph is as it was found. */
+async function measureOnnx(items: readonly Item[], options: GeneratorOptions): Promise<Measurement> {
+  const decoder = await OnnxDecoder.open(options.model, options.threads ?? defaultThreads());
+  const own = { ...options, config: options.model.config };
+  try {
+    const values: number[] = [];
+    for (const item of items) {
+      values.push(
+        item.kind === "generate"
+          ? item.score(await generateOnnx(decoder, item, own))
+          : item.score(await scoreOnnx(decoder, item, own)),
+      );
+      options.onItem();
+    }
+    return { values, traffic: null };
+  } finally {
+    await decoder.close();
+  }
 }

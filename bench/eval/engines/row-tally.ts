@@ -8,7 +8,8 @@ import { NO_TRAFFIC } from "./metered-runner.ts";
 /** One item's rows as a variant has them. */
 export interface DecodedRows {
   readonly predictions: readonly Distribution[];
-  readonly traffic: Traffic;
+  /** Null of a model that reads no cache of ours. */
+  readonly traffic: Traffic | null;
   /** Sums, by layer. */
   readonly observed: readonly Observation[];
 }
@@ -18,7 +19,7 @@ export class RowTally {
   private readonly kl: number[] = [];
   private readonly klMax: number[] = [];
   private readonly top1: number[] = [];
-  private traffic = NO_TRAFFIC;
+  private traffic: Traffic | null = NO_TRAFFIC;
   private observed: readonly Observation[] = [];
 
   /** Mutates. */
@@ -27,7 +28,7 @@ export class RowTally {
     this.kl.push(mean(divergences));
     this.klMax.push(Math.max(...divergences));
     this.top1.push(predictions.filter(({ top }, i) => top === reference[i]!.top).length / predictions.length);
-    this.traffic = addTraffic(this.traffic, traffic);
+    this.traffic = this.traffic === null || traffic === null ? null : addTraffic(this.traffic, traffic);
     this.observed = observed.map((layer, i) => sumOf(layer, this.observed[i]));
   }
 
