@@ -17,7 +17,7 @@ async function evaluate(name: string, ...args: string[]): Promise<EvalReport & {
 
 const resultOf = (report: EvalReport, variant: string) => report.results.find((result) => result.variant === variant)!;
 
-describe("sparq eval", () => {
+describe("sparq eval", { timeout: 300_000 }, () => {
   it("shows on a built-in model what a window loses and SparQ keeps, and what each reads", async () => {
     const variants = ["dense", "sparq:1/4", "window:1/4"];
     const report = await evaluate("recall", "--tasks", "recall", "--n", "8", "--variants", variants.join());
