@@ -103,7 +103,7 @@ describe("sparq eval", { timeout: 300_000 }, () => {
     [["--tasks", "ppl", "--n", "1", "--tokens", "4096"], /a passage has \d+ tokens, the model has 4096 positions/],
     [
       ["--tasks", "recall", "--n", "1", "--variants", "sparq:r=64,k=9"],
-      /variant sparq:r=64,k=9 has r = 64, over the head size 32/,
+      /variant sparq:r=64,k=9: r is 64, over the head size 32/,
     ],
   ])("%j ends with code 1", async (args, message) => {
     const { exitCode, err } = await runCli(["eval", "--threads", "1", ...args]);
