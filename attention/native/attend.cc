@@ -148,14 +148,15 @@ void cutSparq(const LayerCall& call, int threads, Plan& plan) {
   }
 }
 
-void planTasks(const LayerCall& call, int threads, Plan& plan) {
+void planTasks(const LayerCall& call, int tileQueries, int threads, Plan& plan) {
   const int kvHeads = call.params.kvHeads, group = call.params.heads / kvHeads;
-  const int tileRows = group >= kTileQueries ? 1 : kTileQueries / group;
+  const int mostRows = std::max(1, tileQueries / group);
   plan.clear();
   for (int s = 0; s < call.step.sequenceCount; s++) {
     const Sequence& sequence = call.step.sequences[s];
     const int dense = denseRows(call, sequence);
     const int prompt = std::clamp(sequence.settings.denseUntil - sequence.contextLength, 0, sequence.rowCount);
+    const int tiles = (prompt + mostRows - 1) / mostRows, tileRows = tiles == 0 ? 1 : (prompt + tiles - 1) / tiles;
     for (int head = 0; head < kvHeads; head++) {
       // The last tiles see the most; they go first, so that the pool ends evenly.
       for (int end = prompt; end > 0; end -= tileRows) {
@@ -273,7 +274,7 @@ void attendAppended(Path path, const KvStore& store, const LayerParams& params, 
   const Kernels& kernels = kernelsOf(path);
   std::vector<ObservedRow> observed(evaluation.observation ? size_t(step.rows) * params.kvHeads : 0);
   const LayerCall call{store, params, step, q, q, q, out, evaluation.observation ? observed.data() : nullptr, evaluation.fault};
-  planTasks(call, pool.threads, tasks);
+  planTasks(call, kernels.tileQueries, pool.threads, tasks);
   const size_t dense = tasks.dense.size(), scans = tasks.scans.size();
   const size_t whole = tasks.sparq.size();
   run(pool, whole + dense + scans, [&](size_t i) {

@@ -43,9 +43,6 @@ constexpr int32_t kKeyTile = 64;
 inline int32_t densePagesPerSpan(int32_t blockSize) { return blockSize >= 1024 ? 1 : 1024 / blockSize; }
 inline int32_t scanPagesPerSpan(int32_t blockSize) { return blockSize >= 4096 ? 1 : 4096 / blockSize; }
 
-// Query vectors (rows times group size) that go over a page together.
-constexpr int32_t kTileQueries = 32;
-
 // Rows [rowBegin, rowEnd) of a sequence attend densely: over all their spans, or over one and then `combine`. `decode`: one
 // row past the prompt, which has a kernel of its own.
 struct DenseTask {
@@ -96,6 +93,7 @@ struct MassTask {
 };
 
 struct Kernels {
+  int32_t tileQueries;  // query vectors (rows times group size) of a prompt that go over a page together
   void (*append)(const LayerCall&, const AppendTask&);
   void (*dense)(const LayerCall&, const DenseTask&);
   void (*combine)(const LayerCall&, const CombineTask&);

@@ -14,10 +14,10 @@ import { median, quantile } from "../statistics.ts";
 import type { PaceOptions } from "./command.ts";
 
 /** Tokens of the stream before the long prompt comes: what it is compared with. */
-const ALONE_TOKENS = 200;
+const ALONE_TOKENS = 1000;
 const WARM_UP_TOKENS = 20;
 /** Stream's tokens at most; it is stopped when the long prompt has its first. */
-const MOST_TOKENS = 6000;
+const MOST_TOKENS = 8000;
 
 interface Pace {
   readonly medianMs: number;
