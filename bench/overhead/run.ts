@@ -45,12 +45,12 @@ export async function runOverhead(options: OverheadOptions, io: CliIo): Promise<
       io.stop.throwIfAborted();
       const { cpuSeconds } = await clients.ask(server.url, bodies, options.tokens);
       const all = recorder!.take();
+      if (round === 0) continue; // Code is compiled, prompts are cached: from now on all can begin at once.
       const served = decodeSteps(all, batch);
       if (served.length < 2) {
         throw new Error(`the ${batch} streams decoded one token each in ${served.length} steps: give more --tokens`);
       }
       const direct = await replay(recorder!, served);
-      if (round === 0) continue; // Code is compiled, prompts are cached.
       const clientMs = (1000 * cpuSeconds) / all.length;
       rounds.push({ served: figuresOf(served), direct: figuresOf(direct), clientMs });
     }

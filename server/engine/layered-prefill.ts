@@ -25,9 +25,10 @@ export class LayeredPrefill {
     return this.parked?.shares ?? [];
   }
 
-  /** Rows for a new chunk where a step may take the time of `allowed` rows: as many as that is in one layer. */
+  /** Rows for a new chunk where a step may take the time of `allowed` rows: as many as that is in one layer, or in a few. */
   chunkRows(allowed: number): number {
-    return Math.min(MOST_ROWS, Math.max(LEAST_ROWS, Math.floor(allowed * this.layers)));
+    const rowsOfLayers = allowed * this.layers;
+    return Math.max(LEAST_ROWS, Math.floor(rowsOfLayers / Math.ceil(rowsOfLayers / MOST_ROWS)));
   }
 
   /** A new chunk's part of a step that may take the time of `allowed` rows through all layers: one layer at least. */
@@ -64,7 +65,7 @@ export class LayeredPrefill {
   }
 
   private part(shares: readonly Share[], layer: number, allowed: number): Share[] {
-    const end = Math.min(this.layers, layer + Math.max(1, Math.floor((allowed * this.layers) / rowsOf(shares))));
+    const end = Math.min(this.layers, layer + Math.max(1, Math.round((allowed * this.layers) / rowsOf(shares))));
     if (layer === 0 && end === this.layers) return [...shares];
     return shares.map((share) => ({ ...share, layers: { begin: layer, end } }));
   }

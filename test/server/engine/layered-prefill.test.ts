@@ -11,7 +11,7 @@ const layersOf = (shares: readonly Share[]) => shares.map(({ layers }) => layers
 describe("a chunk on its way through the layers", () => {
   test("has as many rows as one layer has time for, within limits", () => {
     const layered = new LayeredPrefill(30);
-    expect([0.01, 0.5, 1, 1.5, 2, 10].map((allowed) => layered.chunkRows(allowed))).toEqual([16, 16, 30, 45, 60, 64]);
+    expect([0.01, 0.5, 1, 1.5, 2, 10].map((allowed) => layered.chunkRows(allowed))).toEqual([16, 16, 30, 45, 60, 60]);
   });
 
   test("goes through one layer at least in a step, and through as many as there is time for", () => {
