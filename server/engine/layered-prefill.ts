@@ -65,7 +65,9 @@ export class LayeredPrefill {
   }
 
   private part(shares: readonly Share[], layer: number, allowed: number): Share[] {
-    const end = Math.min(this.layers, layer + Math.max(1, Math.round((allowed * this.layers) / rowsOf(shares))));
+    // Measurements waver: hardly less than n layers are n.
+    const most = Math.floor((allowed * this.layers) / rowsOf(shares) + 0.25);
+    const end = Math.min(this.layers, layer + Math.max(1, most));
     if (layer === 0 && end === this.layers) return [...shares];
     return shares.map((share) => ({ ...share, layers: { begin: layer, end } }));
   }
