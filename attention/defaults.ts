@@ -18,21 +18,29 @@ export const defaultCache: { readonly dtype: CacheDtype; readonly scanDtype: Sca
 
 const INT32_MAX = 2 ** 31 - 1;
 
+/** Ways to weigh answers against traffic, the default first; docs/accuracy.md has what each costs. */
+export const attentionPresets = ["quality", "speed"] as const;
+export type AttentionPreset = (typeof attentionPresets)[number];
+
+/** What presets differ in: positions kept, at least and as a share of the context, and the context from which SparQ is used. */
+const presets: Record<AttentionPreset, Required<Pick<AttentionSettings, "k" | "kShare" | "minContext">>> = {
+  quality: { k: 512, kShare: 1 / 8, minContext: 1024 },
+  speed: { k: 256, kShare: 0, minContext: 1024 },
+};
+
 /**
- * Settings for requests that name none: SparQ with a quarter of the query's components (at least 8) and 256 positions,
+ * Settings for requests that name none: SparQ with a quarter of the query's components (at least 8) and the preset's positions,
  * a quarter of them the most recent. Mean-value reallocation follows the paper (arXiv 2312.04985v6, section 5): on
  * without grouped queries, off with them.
  */
-export function defaultAttention(config: AttentionShape): AttentionSettings {
-  const k = 256;
+export function defaultAttention(config: AttentionShape, preset: AttentionPreset = "quality"): AttentionSettings {
   return {
     mode: "sparq",
     r: Math.min(config.headDim, Math.max(8, Math.floor(config.headDim / 4))),
-    k,
-    local: k / 4,
+    local: presets[preset].k / 4,
     meanValue: config.heads === config.kvHeads,
     groupSum: "softmax",
-    minContext: 1024,
+    ...presets[preset],
   };
 }
 

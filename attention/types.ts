@@ -66,6 +66,11 @@ export interface AttentionSettings {
    * The kernels know nothing of it.
    */
   readonly minContext?: number;
+  /**
+   * Where this share of the visible positions is more than k, the engine keeps so many (and as many more of the most recent), in
+   * steps of 64: 0 to 1, 0 when left out. The kernels know nothing of it.
+   */
+  readonly kShare?: number;
 }
 
 /** Bytes that a step's attention must read from the KV cache, over all layers and heads. */

@@ -9,6 +9,7 @@ export interface AttentionOverride {
   readonly mean_value?: boolean | null | undefined;
   readonly group_sum?: AttentionSettings["groupSum"] | null | undefined;
   readonly min_context?: number | null | undefined;
+  readonly k_share?: number | null | undefined;
   readonly top_k_buckets?: AttentionSettings["bucketTopK"] | null;
   readonly rank?: Rank | null | undefined;
   readonly sinks?: number | null | undefined;
@@ -68,6 +69,8 @@ export function overrideAttention(
     local,
     meanValue,
     groupSum: override.group_sum ?? base.groupSum,
+    // Who names k gets just that.
+    kShare: override.k_share ?? (override.k == null ? (base.kShare ?? 0) : 0),
     minContext: override.min_context ?? (asked ? 0 : (base.minContext ?? 0)),
     bucketTopK,
     rank,

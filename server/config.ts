@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { defaultCache } from "../attention/defaults.ts";
+import { attentionPresets, defaultCache } from "../attention/defaults.ts";
 import { cacheDtypes, scanDtypes } from "../attention/types.ts";
 import { defaultSchedulerSettings } from "./engine/scheduler-types.ts";
 import { defaultSpeculation } from "./engine/speculation.ts";
@@ -56,9 +56,13 @@ const modelOptionsSchema = z.object({
   /** How the keys that SparQ scans are kept. */
   scanDtype: z.enum(scanDtypes, { error: `must be one of ${scanDtypes.join(", ")}` }).default(defaultCache.scanDtype),
   attention: z.enum(["dense", "sparq"], { error: "must be dense or sparq" }).optional(),
+  /** What SparQ's settings are where nothing else says so. */
+  preset: z.enum(attentionPresets, { error: `must be ${attentionPresets.join(" or ")}` }).default(attentionPresets[0]),
   r: integer(1, 65536).optional(),
   k: integer(1, 2 ** 31 - 1).optional(),
   local: integer(0, 2 ** 31 - 1).optional(),
+  /** Share of the visible positions that is kept where it is more than k. */
+  kShare: share().optional(),
   /** Dense attention while fewer positions are visible. */
   minContext: integer(0, 2 ** 31 - 1).optional(),
   /** Check the cache's bookkeeping after every step, and fail loudly. */
@@ -72,6 +76,12 @@ const modelOptionsSchema = z.object({
   /** Of a draft, at most. */
   draftTokens: integer(1, 64).default(defaultSpeculation.maxDraft),
 });
+
+/** From 0 to 1. */
+function share() {
+  const error = "must be a number from 0 to 1";
+  return z.coerce.number({ error }).min(0, { error }).max(1, { error });
+}
 
 /** 0 for none, or a factor. */
 function slowdown() {

@@ -122,12 +122,12 @@ function schedulerOf(options: ModelOptions): Partial<SchedulerSettings> {
 /** The model's defaults with what the flags say. */
 function attentionOf(
   config: ModelConfig,
-  { attention, r, k, local, minContext, topKBuckets }: ModelOptions,
+  { attention, preset, r, k, kShare, local, minContext, topKBuckets }: ModelOptions,
 ): AttentionSettings {
   try {
     return overrideAttention(
-      defaultAttention(config),
-      { mode: attention, r, k, local, min_context: minContext, top_k_buckets: topKBuckets },
+      defaultAttention(config, preset),
+      { mode: attention, r, k, k_share: kShare, local, min_context: minContext, top_k_buckets: topKBuckets },
       config.headDim,
     );
   } catch (error) {

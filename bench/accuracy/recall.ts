@@ -52,6 +52,9 @@ export interface RecallMode {
 /** What settings start from: a model's defaults. */
 type Defaults = Pick<Serving, "attention" | "headDim">;
 
+/** Whatever a server would do at this length. */
+const asSaid = { kShare: 0, minContext: 0 };
+
 export function dense({ attention }: Defaults): RecallMode {
   return { name: "dense", settings: () => ({ ...attention, mode: "dense" }) };
 }
@@ -62,7 +65,7 @@ export function sparqAt(c: number, { attention, headDim }: Defaults): RecallMode
     name: `sparq 1/${1 / c}`,
     settings: (tokens) => {
       const k = Math.round((tokens * c) / 2);
-      return { ...attention, mode: "sparq", r: Math.round(headDim * c), k, local: k >> 2 };
+      return { ...attention, mode: "sparq", r: Math.round(headDim * c), k, local: k >> 2, ...asSaid };
     },
   };
 }
@@ -76,7 +79,7 @@ export function windowOf(c: number, { attention }: Defaults): RecallMode {
     name: `window 1/${1 / c}`,
     settings: (tokens) => {
       const k = Math.round(tokens * c);
-      return { ...attention, mode: "sparq", r: 1, k, local: k, meanValue: false };
+      return { ...attention, mode: "sparq", r: 1, k, local: k, meanValue: false, ...asSaid };
     },
   };
 }

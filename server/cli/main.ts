@@ -87,7 +87,7 @@ export function createProgram(io: CliIo, exit: (code: number) => void): Command 
   generate.option("--chat", "send the prompt as a user's message through the model's chat template");
   generate.option("--json", "print one JSON object with the text, usage, speed and memory traffic");
   generate.action(async (options: Record<string, unknown>) => {
-    const given = ["r", "k", "local", "minContext", "topKBuckets"].filter(
+    const given = ["preset", "r", "k", "kShare", "local", "minContext", "topKBuckets"].filter(
       (name) => generate.getOptionValueSource(name) === "cli",
     );
     if (options.dense && given[0]) generate.error(`error: --dense does not go with ${flagOf(given[0])}`);

@@ -54,8 +54,22 @@ export function addModelOptions(command: Command): Command {
     "how the keys that SparQ scans are kept: f32, f16, bf16 or int8 (default: int8)",
   );
   addOption(command, "--max-context <n>", "longest sequence in tokens (default: what the model and the cache allow)");
+  addOption(
+    command,
+    "--preset <name>",
+    "SparQ: quality, which loses nothing that shows, or speed, which reads less (default: quality)",
+  );
   addOption(command, "--r <n>", "SparQ: query components in the score pass (default: a quarter of the head size)");
-  addOption(command, "--k <n>", "SparQ: positions attended exactly (default: 256)");
+  addOption(
+    command,
+    "--k <n>",
+    "SparQ: positions attended exactly, at least (default: 512, or 256 with --preset speed)",
+  );
+  addOption(
+    command,
+    "--k-share <x>",
+    "SparQ: share of the context attended exactly, where it is more than k (default: 0.125; 0 with --k or --preset speed)",
+  );
   addOption(command, "--local <n>", "SparQ: most recent positions always kept (default: a quarter of k)");
   addOption(
     command,

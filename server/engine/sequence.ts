@@ -1,3 +1,4 @@
+import { attentionAt } from "../../attention/at-context.ts";
 import type { AttentionSettings } from "../../attention/types.ts";
 import type { Speculation } from "./speculation.ts";
 
@@ -87,15 +88,15 @@ export class Sequence {
   }
 
   /**
-   * How the next rows attend, `draft` more than the pending ones but at most `most`, and how many do so alike: below `attention.minContext` positions
-   * SparQ does not pay, and rows are dense. The same position attends the same way when it is run again.
+   * How the next rows attend, `draft` more than the pending ones but at most `most`, and how many do so alike: by `attention.minContext`
+   * and `kShare` that depends on how many positions they see. The same position attends the same way when it is run again.
    */
   nextRows(most: number, draft = 0): { rows: number; attention: AttentionSettings } {
     const { attention, computed, denseUntil } = this;
     const rows = Math.min(this.pending + draft, most);
-    // The row at position p sees p + 1 positions. Rows below denseUntil are dense whatever the mode.
-    const sparseFrom = Math.max((attention.minContext ?? 0) - 1, denseUntil);
-    if (attention.mode === "dense" || sparseFrom === denseUntil || computed >= sparseFrom) return { rows, attention };
-    return { rows: Math.min(rows, sparseFrom - computed), attention: { ...attention, mode: "dense" } };
+    // The row at position p sees p + 1 positions. Rows below denseUntil are dense whatever the settings, so they take the next ones'.
+    const first = Math.max(computed, denseUntil);
+    const at = attentionAt(attention, first + 1);
+    return { rows: Math.min(rows, at.until - 1 - computed), attention: at.attention };
   }
 }

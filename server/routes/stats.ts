@@ -23,12 +23,12 @@ export function stats(context: Context, serving: Serving): Response {
 
 function describe({ name, contextLength, headDim, attention, engine }: Serving): z.output<typeof statsSchema> {
   const { running, waiting, blocks, traffic, ...sums } = engine.stats();
-  const { mode, r, k, minContext = 0 } = attention;
+  const { mode, r, k, kShare = 0, minContext = 0 } = attention;
   return {
     model: name,
     context_length: contextLength,
     head_size: headDim,
-    attention: { mode, r, k, min_context: minContext },
+    attention: { mode, r, k, k_share: kShare, min_context: minContext },
     running,
     waiting,
     blocks,

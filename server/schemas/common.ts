@@ -31,6 +31,10 @@ export const sparqSchema = z
       .enum(["softmax", "logits"])
       .nullish()
       .openapi({ description: "What is summed over a group of query heads before the top-k" }),
+    k_share: z.number().min(0).max(1).nullish().openapi({
+      description:
+        "Share of the visible positions that is kept where it is more than k, in steps of 64; 0 when k is given",
+    }),
     min_context: integer.min(0).nullish().openapi({
       description:
         "Attend densely while fewer positions are visible; default 0 when mode, r, k, rank or sinks asks for SparQ",

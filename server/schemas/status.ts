@@ -33,7 +33,7 @@ export const statsSchema = z
     context_length: count.openapi({ description: "Longest sequence, prompt and generated, in tokens" }),
     head_size: count.openapi({ description: "Components of a key: the most that r can be" }),
     attention: z
-      .object({ mode: z.enum(["dense", "sparq"]), r: count, k: count, min_context: count })
+      .object({ mode: z.enum(["dense", "sparq"]), r: count, k: count, k_share: z.number(), min_context: count })
       .openapi({ description: "For requests that say nothing" }),
     running: count,
     waiting: count,

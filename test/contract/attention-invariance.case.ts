@@ -32,6 +32,25 @@ export function describeInvariance<Store extends NativeKvStore>(implementation: 
       expectSame(cut.out, whole.out);
     });
 
+    // Attention on few positions, and values of all sizes: what is scaled, and by what, must not depend on the chunk.
+    test.each(cacheDtypes)("a prompt of uneven values in chunks, kept as %s", (dtype) => {
+      const noise = normal(17);
+      const uneven = projections(layer, 210, (position, kind, head, component) => {
+        const x = noise(position, kind, head, component);
+        return kind === "v" ? x * 10 ** ((position % 5) - 2) : 3 * x;
+      });
+      const types = { dtype, scanDtype: "int8" } as const;
+      const [whole, ...cuts] = [[180], [1, 1, 62, 1, 64, 51], [63, 65, 52], [7, 90, 83], [30, 30, 30, 30, 30, 30]].map(
+        (chunks) => {
+          const sequence = new TestSequence({ ...base, rows: uneven });
+          const store = bench(layer, 7, types);
+          for (const count of chunks) store.step([[sequence, count]]);
+          return sequence.out;
+        },
+      );
+      for (const cut of cuts) expectSame(cut, whole!);
+    });
+
     test("dense decode rows one by one and in one chunk", () => {
       const options = { ...base, settings: dense, denseUntil: 30 };
       const chunk = new TestSequence(options);

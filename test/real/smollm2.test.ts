@@ -174,11 +174,11 @@ describe("SmolLM2-135M-Instruct", () => {
     expect(engine.stats().traffic.scoreBytes > before.scoreBytes).toBe(attention.mode === "sparq");
   });
 
-  it("answers after a long text, with the default settings, at part of the traffic", async () => {
+  it("answers after a long text, with the settings for speed, at part of the traffic", async () => {
     const question = `${tokenizer.decode(prose)}\n\nNow forget this text. ${QUESTIONS[0]}`;
     const promptIds = chatIds(question);
     const before = engine.stats().traffic;
-    const { ids, text } = await generate(promptIds, defaultAttention(model.config), 40);
+    const { ids, text } = await generate(promptIds, defaultAttention(model.config, "speed"), 40);
     expect(text).toContain("Paris");
     const after = engine.stats().traffic;
     const read = (kind: "scoreBytes" | "gatherBytes" | "denseBytes" | "denseEquivalentBytes") =>

@@ -12,6 +12,8 @@ describe("a request's attention", () => {
   });
 
   it("by another rank comes without mean value, buckets and a least context", () => {
+    expect(override({ k: 64 })).toMatchObject({ kShare: 0 });
+    expect(override({ k: 64, k_share: 0.5 })).toMatchObject({ k: 64, kShare: 0.5 });
     const expected = { ...base, meanValue: false, bucketTopK: 0, minContext: 0, sinks: 0 };
     for (const rank of ["exact", "none", "random"] as const) expect(override({ rank })).toEqual({ ...expected, rank });
     expect(override({ rank: "exact", mean_value: true }).meanValue).toBe(true);

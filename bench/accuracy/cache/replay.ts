@@ -1,3 +1,4 @@
+import { attentionAt } from "../../../attention/at-context.ts";
 import { openSession, type Session } from "../../../attention/session.ts";
 import type { AttentionSettings, Traffic } from "../../../attention/types.ts";
 import type { PreparedModel } from "../../../models/types.ts";
@@ -52,23 +53,22 @@ export class Replay {
   }
 
   /**
-   * Decodes the rows of the passage, each with the tokens before it in the cache; those that see fewer than `sparseFrom`
-   * positions attend densely, as the engine has it with `minContext`.
+   * Decodes the rows of the passage, each with the tokens before it in the cache and as the engine has it with `minContext` and
+   * `kShare`.
    */
-  async decode(attention: AttentionSettings, sparseFrom = 0): Promise<Replayed> {
+  async decode(settings: AttentionSettings): Promise<Replayed> {
     const { store, blocks } = this.session;
     const { tokens, start } = this;
     // Sums and ranges of a page run on from the row before.
     store.copyBlock(blocks - 1, this.pageOfRows);
-    const border = Math.min(Math.max(start, sparseFrom - 1), tokens.length);
-    if (border === start) return this.decodeRows(start, tokens.length, attention);
-    const dense = await this.decodeRows(start, border, { ...attention, mode: "dense" });
-    if (border === tokens.length) return dense;
-    const sparse = await this.decodeRows(border, tokens.length, attention);
-    const logits = new Float32Array(dense.logits.length + sparse.logits.length);
-    logits.set(dense.logits);
-    logits.set(sparse.logits, dense.logits.length);
-    return { logits, traffic: addTraffic(dense.traffic, sparse.traffic) };
+    const parts: Replayed[] = [];
+    for (let from = start; from < tokens.length; ) {
+      const { attention, until } = attentionAt(settings, from + 1);
+      const to = Math.min(until - 1, tokens.length);
+      parts.push(await this.decodeRows(from, to, attention));
+      from = to;
+    }
+    return parts.length === 1 ? parts[0]! : join(parts);
   }
 
   close(): void {
@@ -99,6 +99,16 @@ export class Replay {
     const blockTable = Array.from({ length: pages }, (_, page) => page);
     return this.session.step([{ tokenIds, contextLength, blockTable, attention, denseUntil: this.start, logits }]);
   }
+}
+
+function join(parts: readonly Replayed[]): Replayed {
+  const logits = new Float32Array(parts.reduce((sum, part) => sum + part.logits.length, 0));
+  let end = 0;
+  for (const part of parts) {
+    logits.set(part.logits, end);
+    end += part.logits.length;
+  }
+  return { logits, traffic: parts.map(({ traffic }) => traffic).reduce(addTraffic) };
 }
 
 export interface Sizes {

@@ -30,9 +30,13 @@ export function denseReference(config: ModelConfig): Variant {
   };
 }
 
-/** What approximations within SparQ are compared with besides: the default r and k, with nothing else approximate. */
+/** What approximations within SparQ are compared with besides: r and k of the preset "speed", with nothing else approximate. */
 export function sparqReference(config: ModelConfig): Variant {
-  return { name: "scan f32", group: "scan", layout: exact, attention: defaultAttention(config) };
+  return { name: "scan f32", group: "scan", layout: exact, attention: sparqOf(config) };
+}
+
+function sparqOf(config: ModelConfig): AttentionSettings {
+  return { ...defaultAttention(config, "speed"), minContext: 0 };
 }
 
 /**
@@ -40,7 +44,7 @@ export function sparqReference(config: ModelConfig): Variant {
  * the same layout can share a session.
  */
 export function variantsOf(config: ModelConfig, context: number, wanted: readonly Group[]): Variant[] {
-  const sparq = defaultAttention(config);
+  const sparq = sparqOf(config);
   const dense = { ...sparq, mode: "dense" } as const;
   const low = ["f16", "bf16", "int8", "fp8"] as const;
   const variants: Variant[] = [];

@@ -76,7 +76,7 @@ async function compareRows(
         const replay = sessions.get(layoutKey(variant.layout))!;
         const settings = settingsOf(variant, tokens.length, model.config);
         replay.session.resetObserved();
-        const { logits, traffic } = await replay.decode(settings, settings.minContext);
+        const { logits, traffic } = await replay.decode(settings);
         const observed = replay.session.observed();
         return { predictions: distributionsOf(logits, model.config.vocabSize), traffic, observed };
       };

@@ -67,7 +67,7 @@ export async function scoreTexts(
       const settings = variants.map((variant) => settingsOf(variant, tokens.length, model.config));
       await replay.prefill(tokens, next.length, { ...settings[0]!, mode: "dense" });
       for (const [v, own] of settings.entries()) {
-        const replayed = await replay.decode(own, own.minContext);
+        const replayed = await replay.decode(own);
         const rows = distributionsOf(replayed.logits, model.config.vocabSize);
         const nats = rows.reduce((sum, row, i) => sum + surprise(row, next[i]!), 0);
         costs[v]!.push({ nats, tokens: next.length });

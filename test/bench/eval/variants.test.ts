@@ -26,6 +26,7 @@ describe("variants", () => {
     expect(settingsOf(variant, 9999, shape)).toEqual({
       mode: "sparq",
       r: 16,
+      kShare: 0,
       k: 128,
       local: 8,
       meanValue: true,
@@ -75,7 +76,7 @@ describe("variants", () => {
   });
 
   it("by default are a server's", () => {
-    expect(settingsFor("default", 5000)).toMatchObject({ mode: "sparq", k: 256, minContext: 1024 });
+    expect(settingsFor("default", 5000)).toMatchObject({ mode: "sparq", k: 512, minContext: 1024 });
     expect(settingsFor("dense:cache=f32", 5000)).toMatchObject({ mode: "dense" });
   });
 

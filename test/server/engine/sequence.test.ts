@@ -12,6 +12,16 @@ function sequence(attention: AttentionSettings, promptLength: number, generated:
   return made;
 }
 
+test("rows that keep a share of what they see are run by what they keep", () => {
+  const replayed = sequence({ ...sparq, k: 64, local: 16, kShare: 0.5 }, 4, 400);
+  // From 256 positions on, half of them is two steps of 64.
+  expect(replayed.nextRows(1000)).toMatchObject({ rows: 255, attention: { k: 64, local: 16 } });
+  replayed.computed = 255;
+  expect(replayed.nextRows(1000)).toMatchObject({ rows: 128, attention: { k: 128, local: 32 } });
+  replayed.computed = 383;
+  expect(replayed.nextRows(1000)).toMatchObject({ rows: 21, attention: { k: 192, local: 48 } });
+});
+
 describe("rows below the least context of SparQ", () => {
   test("are dense, and are not run together with those above it", () => {
     const replayed = sequence({ ...sparq, minContext: 10 }, 4, 20);
