@@ -13,6 +13,7 @@ export interface EvalOptions {
   readonly n: number;
   readonly seed: number;
   readonly tokens?: readonly number[];
+  readonly shots?: number;
   readonly data: ReadonlyMap<string, string>;
   readonly batch: number;
   readonly kvCacheMb: number;
@@ -56,6 +57,7 @@ export function addEval(program: Command, io: CliIo, exit: (code: number) => voi
       "about how long prompts are to be (default: as each task has it)",
       counts(64, MAX_CONTEXT),
     )
+    .option("--shots <n>", "answered questions before one that is asked (default: squad 1, triviaqa 0)", count(0, 16))
     .option(
       "--data <task=file>",
       "a task's data set, in its own format; repeatable (default: samples)",

@@ -20,13 +20,24 @@ export function itemsOf({ task, tokens }: Job, { settings, data }: EvalPlan, bac
     data: file,
     n: settings.n,
     tokens: tokens ?? undefined,
-    count: backend.count,
+    shots: settings.shots,
+    count: remembering(backend.count),
     random: randomOf(settings.seed, task.name),
   });
   const counted = items.flatMap((item) => backend.promptTokens(item) ?? []);
   const promptTokens = counted.length === items.length ? mean(counted) : null;
   const source = file === undefined ? "sample" : basename(file);
   return { job: { task, tokens }, items, set: setOf(task.name, tokens, source, items, promptTokens) };
+}
+
+/** Passages come again in many items. */
+function remembering(count: (text: string) => number): (text: string) => number {
+  const known = new Map<string, number>();
+  return (text) => {
+    const found = known.get(text) ?? count(text);
+    known.set(text, found);
+    return found;
+  };
 }
 
 /** Runs a set's items in all variants. */

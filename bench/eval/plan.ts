@@ -28,10 +28,17 @@ export interface EvalPlan {
 
 /** Throws OptionError for a task or a variant that there is not. */
 export function planOf(options: EvalOptions): EvalPlan {
-  const { data, n, seed, batch, question, prompts } = options;
+  const { data, n, seed, batch, question, prompts, shots } = options;
   const jobs = tasksOf(options).flatMap((task) => (options.tokens ?? [null]).map((tokens) => ({ task, tokens })));
   // A server reads all of a prompt densely.
-  const settings = { n, seed, batch, question: options.url === undefined ? question : "dense", prompts } as const;
+  const settings = {
+    n,
+    seed,
+    batch,
+    question: options.url === undefined ? question : "dense",
+    prompts,
+    ...(shots === undefined ? {} : { shots }),
+  } as const;
   const model = options.model ?? (options.url === undefined ? DEFAULT_MODEL : undefined);
   return { model, url: options.url, jobs, variants: variantsOf(options.variants), settings, data };
 }

@@ -45,6 +45,8 @@ export interface ItemOptions {
   readonly n: number;
   /** About how long prompts are to be; undefined: as the task's source has it. */
   readonly tokens: number | undefined;
+  /** Questions with answers before the one that is asked; undefined: as the task's source has it. */
+  readonly shots?: number | undefined;
   /** Tokens of a text. */
   readonly count: (text: string) => number;
   readonly random: Random;
@@ -119,6 +121,8 @@ export interface EvalSettings {
   /** What the question's rows attend as. */
   readonly question: "variant" | "dense";
   readonly prompts: "plain" | "chat";
+  /** Where it was given: examples before a question. */
+  readonly shots?: number;
 }
 
 export interface EvalReport {

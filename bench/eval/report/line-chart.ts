@@ -30,7 +30,7 @@ export function lineChart(points: readonly LinePoint[], { x, y, logX = false }: 
       { name: "colour", type: "ordinal", domain: { data: "points", field: "variant" }, range: "category" },
     ],
     axes: [
-      { orient: "bottom", scale: "x", title: x, format: "d", ...(logX ? { values: places } : {}) },
+      { orient: "bottom", scale: "x", title: x, format: "d", ...(logX ? { values: places } : { tickMinStep: 1 }) },
       { orient: "left", scale: "y", title: y, grid: true },
     ],
     legends: [{ stroke: "colour", symbolType: "stroke" }],

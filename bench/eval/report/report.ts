@@ -31,7 +31,7 @@ ${settings.question === "dense" ? "densely" : "as the variant attends"}; ${setti
       const shown = own.filter((result) => result.metric === metric);
       parts.push(await figure(metric, trafficChart(shown)));
     }
-    parts.push(await layerCharts(own), resultTable(own));
+    parts.push(html`<figure>${resultTable(own)}</figure>\n`, await layerCharts(own));
   }
   parts.push(await byLength(report), await needles(report));
   return html`${parts}`;

@@ -4,13 +4,15 @@ import { familyOf, familyScale } from "./chart.ts";
 
 /** Values against bytes read over dense attention's, with error bars; what has no bytes is a line across. */
 export function trafficChart(results: readonly EvalResult[]): Spec {
-  const rows = results.map(({ variant, value, stderr, bytesRatio }) => ({
+  const rows = [...results].sort(byBytes).map(({ variant, value, stderr, bytesRatio }, i) => ({
     variant,
     family: familyOf(variant),
     value,
     low: value - (stderr ?? 0),
     high: value + (stderr ?? 0),
     bytes: bytesRatio,
+    // Above and below by turns: neighbours are often alike.
+    labelOffset: i % 2 === 0 ? -6 : 14,
   }));
   const points = rows.filter(({ bytes }) => bytes !== null);
   const lines = rows.filter(({ bytes }) => bytes === null);
@@ -100,11 +102,15 @@ function label(data: string, x: object) {
     encode: {
       enter: {
         x,
-        y: { scale: "y", field: "value", offset: -6 },
+        y: { scale: "y", field: "value", offset: { field: "labelOffset" } },
         text: { field: "variant" },
         fontSize: { value: 10 },
         fill: { scale: "colour", field: "family" },
       },
     },
   };
+}
+
+function byBytes(a: EvalResult, b: EvalResult): number {
+  return (a.bytesRatio ?? 0) - (b.bytesRatio ?? 0);
 }

@@ -5,7 +5,7 @@ import type { GenerationItem } from "../types.ts";
 /** Answers are short: what is longer is cut. */
 const MAX_TOKENS = 24;
 
-/** A question after its context; right if the output begins with an answer. */
+/** A question after its context; right if the output's first line begins with an answer. */
 export function answerItem({ id, question, answers }: Question, context: string): GenerationItem {
   return {
     kind: "generate",
@@ -13,8 +13,19 @@ export function answerItem({ id, question, answers }: Question, context: string)
     context,
     question: `Question: ${question}\nAnswer:`,
     maxTokens: MAX_TOKENS,
-    stop: ["\n"],
-    settled: (text) => isSettled(text, answers),
-    score: (text) => Number(matches(text, answers)),
+    stop: [],
+    settled: (text) => firstLine(text).ended || isSettled(firstLine(text).line, answers),
+    score: (text) => Number(matches(firstLine(text).line, answers)),
   };
+}
+
+/** Questions with their answers, for the form that an answer is to have. */
+export function examples(questions: readonly Question[]): string {
+  return questions.map(({ question, answers }) => `Question: ${question}\nAnswer: ${answers[0]}\n\n`).join("");
+}
+
+/** The first line that is not blank: chat models begin with line breaks at times. */
+function firstLine(text: string): { readonly line: string; readonly ended: boolean } {
+  const [line = "", ...rest] = text.trimStart().split("\n");
+  return { line, ended: rest.length > 0 };
 }

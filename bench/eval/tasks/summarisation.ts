@@ -1,3 +1,4 @@
+import { DataError } from "../data/fields.ts";
 import { samplePath } from "../data/sample.ts";
 import { readSummaries, type Summary } from "../data/summaries.ts";
 import { rougeL } from "../metrics/rouge.ts";
@@ -12,8 +13,10 @@ export const summarisation: Task<GenerationItem> = {
   description: "summary of an article in at most 128 tokens: ROUGE-L F1 against people's",
   items({ data = samplePath("summaries.jsonl"), n, tokens, count, random }) {
     const summaries = readSummaries(data);
+    const fitting = summaries.filter(({ article }) => tokens === undefined || count(article) <= tokens);
+    if (fitting.length === 0) throw new DataError(`${data} has no article of at most ${tokens} tokens`);
     return random
-      .shuffle(summaries)
+      .shuffle(fitting)
       .slice(0, n)
       .map((own) => {
         const article = `Article: ${own.article}`;

@@ -1,14 +1,14 @@
 import { type Question, readSquad, readTrivia } from "../data/questions.ts";
 import { samplePath } from "../data/sample.ts";
 import type { GenerationItem, Task } from "../types.ts";
-import { answerItem } from "./answers.ts";
+import { answerItem, examples } from "./answers.ts";
 import { takeTokens, upTo } from "./length.ts";
 
 /** Evidence of a prompt at most, in characters. */
 const MOST_CHARACTERS = 8000;
 
 /**
- * TriviaQA with evidence, zero-shot. No sample of it comes along, since its questions were collected from trivia sites: that
+ * TriviaQA with evidence, zero-shot unless asked otherwise: examples come without theirs. No sample of it comes along, since its questions were collected from trivia sites: that
  * one asks SQuAD's questions, with the five paragraphs of their article as evidence.
  */
 export const triviaqa: Task<GenerationItem> = {
@@ -16,7 +16,7 @@ export const triviaqa: Task<GenerationItem> = {
   metric: "match",
   better: "higher",
   description: "TriviaQA, 0-shot with evidence: share of outputs that begin with an answer",
-  items({ data, n, tokens, count, random }) {
+  items({ data, n, tokens, shots = 0, count, random }) {
     const questions = data === undefined ? articles(readSquad(samplePath("squad.json"))) : readTrivia(data);
     const cut = (question: Question) => ({ ...question, passage: evidenceOf(question, tokens, count) });
     const asked = random.shuffle(questions).map(cut).filter(hasAnswer).slice(0, n);
@@ -24,7 +24,8 @@ export const triviaqa: Task<GenerationItem> = {
       const own = `${question.passage}\n\n`;
       const others = questions.filter(({ title }) => title !== question.title).map(({ passage }) => `${passage}\n\n`);
       const padding = tokens === undefined ? [] : upTo(tokens, own, random.shuffle([...new Set(others)]), count);
-      return answerItem(question, random.shuffle([own, ...padding]).join(""));
+      const shown = random.shuffle(questions.filter(({ title }) => title !== question.title)).slice(0, shots);
+      return answerItem(question, random.shuffle([own, ...padding]).join("") + examples(shown));
     });
   },
 };

@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
@@ -77,6 +77,29 @@ describe("sparq eval", { timeout: 300_000 }, () => {
     expect(f16!.value / f32!.value).toBeCloseTo(1, 2);
     expect(Math.abs(sparq!.value / f32!.value - 1)).toBeGreaterThan(1e-3);
     expect(sparq!.sparseBytesRatio).toBeLessThan(0.4);
+  });
+
+  it("goes on with what a file of results holds, for the same items", async () => {
+    const json = join(folder, "resume.json");
+    const sizes = ["--tasks", "recall", "--n", "2", "--tokens", "300", "--variants", "dense", "--json", json];
+    const run = (...more: string[]) => runCli(["eval", "--threads", "1", ...sizes, ...more]);
+    await run();
+    const first = JSON.parse(readFileSync(json, "utf8")) as EvalReport;
+    // Not what the model would come to.
+    const marked = { ...first, results: first.results.map((result) => ({ ...result, value: 0.123 })) };
+    writeFileSync(json, JSON.stringify(marked));
+    await run("--resume", "--tokens", "300,400");
+    const second = JSON.parse(readFileSync(json, "utf8")) as EvalReport;
+    expect(second.results.map(({ tokens, value }) => [tokens, value === 0.123])).toEqual([
+      [300, true],
+      [400, false],
+    ]);
+    await run("--resume", "--seed", "2");
+    expect((JSON.parse(readFileSync(json, "utf8")) as EvalReport).results[0]!.value).not.toBe(0.123);
+    expect(await runCli(["eval", "--resume"])).toMatchObject({
+      exitCode: 2,
+      err: expect.stringContaining("--resume (or SPARQ_RESUME) goes with --json, the file to go on with"),
+    });
   });
 
   it("reads questions densely when told to, as a server does", async () => {

@@ -26,7 +26,7 @@ describe.each([...tasks.keys()])("%s", (name) => {
     const sum = (seed: number) => setOf(name, null, "sample", itemsOf(name, {}, seed), 0).sha256;
     expect(sum(1)).toBe(sum(1));
     // What is spread evenly, or comes from a file in order, has no chance in it.
-    if (!["wikitext", "ppl", "recall"].includes(name)) expect(sum(2)).not.toBe(sum(1));
+    if (!["wikitext", "ppl", "agreement", "recall"].includes(name)) expect(sum(2)).not.toBe(sum(1));
   });
 
   it("has no more items than asked for, each with a name of its own", () => {
@@ -51,7 +51,7 @@ describe("items", () => {
       expect(new Set(titles).size).toBeGreaterThan(5);
       expect(context).toMatch(/\n\nQuestion: [^\n]+\nAnswer: [^\n]+\n\n$/);
       expect(question).toMatch(/^Question: [^\n]+\nAnswer:$/);
-      expect(stop).toEqual(["\n"]);
+      expect(stop).toEqual([]);
       expect(score(" certainly not this")).toBe(0);
     }
   });
@@ -74,6 +74,20 @@ describe("items", () => {
       expect([score(` ${id}, yes`), score(other)]).toEqual([1, 0]);
       expect([settled!(` ${id} `), settled!(` ${id}`), settled!(` ${other} `)]).toEqual([true, false, true]);
     }
+  });
+
+  it("may have more or fewer examples", () => {
+    for (const name of ["squad", "triviaqa"]) {
+      for (const shots of [0, 3]) {
+        for (const { context } of generated(name, { shots }))
+          expect(context.match(/^Answer: ./gm) ?? []).toHaveLength(shots);
+      }
+    }
+  });
+
+  it("score the first line of an answer", () => {
+    const [{ score, settled }] = generated("squad") as [GenerationItem];
+    expect([settled!("\n\n"), settled!("\n\nnot\n"), score("\n\nnot this")]).toEqual([false, true, 0]);
   });
 
   it("of triviaqa have an answer in their evidence", () => {
