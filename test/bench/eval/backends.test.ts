@@ -119,7 +119,6 @@ describe("a server of another make", () => {
         model: "other",
         temperature: 0,
         max_tokens: 24,
-        stop: ["\n"],
         key: "Bearer secret",
       });
       expect(body).not.toHaveProperty("sparq");
