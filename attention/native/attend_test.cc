@@ -127,7 +127,13 @@ Settings ofAnyRank(Settings settings) {
   return settings;
 }
 
-void compare(const Model& model, const Run& run, float tolerance, const std::string& name) {
+// Rows of a prompt are multiplied in whole numbers of 16 bits here (body_prompt_vnni.inc): a logit is then off by some 1e-5 of the
+// query's norm times the key's, as much as an f16 cache has rounded them by before.
+bool inShorts(Path path, const Model& model) {
+  return path == Path::Avx512Vnni && model.dtype != DType::F32 && model.dtype != DType::BF16;
+}
+
+void compare(Path path, const Model& model, const Run& run, const std::string& name) {
   const size_t heads = model.params.kvHeads;
   reference::Masses masses{std::vector<reference::Vector>(heads), std::vector<std::vector<int>>(heads), std::vector<reference::Vector>(heads)};
   for (int position = 0; position < run.done; position++) {
@@ -146,6 +152,7 @@ void compare(const Model& model, const Run& run, float tolerance, const std::str
     }
     compared++;
     worst = std::max(worst, difference);
+    const double tolerance = inShorts(path, model) && position < run.settings.denseUntil ? 1e-3 : 1e-5;
     check(difference <= tolerance, name + ": differs by " + std::to_string(difference) + " at position " + std::to_string(position));
   }
 }
@@ -192,7 +199,7 @@ void randomSteps(Path path, int round, bool ranks) {
           observation.massKept >= 0 && observation.alpha <= observation.rows * 1.0001, name + ": impossible observation");
   }
   for (Run& run : runs) {
-    compare(model, run, 1e-5f, name);
+    compare(path, model, run, name);
     Run alone{run.history, run.settings, {&blocks[3 * blocksEach], &blocks[3 * blocksEach] + blocksEach}, 0, {}};
     while (alone.done < length) step(path, store, model, {&alone}, {std::min(length - alone.done, uniform(1, length))}, 1);
     check(same(run, alone), name + ": a sequence alone differs from the same in a batch");
