@@ -288,26 +288,6 @@ Napi::Value loadSession(const Napi::CallbackInfo& info) {
   });
 }
 
-LayerParams layerParamsOf(const Napi::Object& input, const StoreShape& store) {
-  LayerParams params{.layer = integerField(input, "layer", 0, store.layers - 1),
-                     .heads = integerField(input, "heads", 1, INT32_MAX / store.headDim),
-                     .kvHeads = integerField(input, "kvHeads", store.kvHeads, store.kvHeads),
-                     .headDim = integerField(input, "headDim", store.headDim, store.headDim),
-                     .scale = positiveField(input, "scale"),
-                     .window = integerField(input, "window", 0),
-                     .rotaryDim = integerField(input, "rotaryDim", 0, store.headDim),
-                     .interleaved = booleanField(input, "interleaved")};
-  if (params.heads % params.kvHeads != 0) throw std::invalid_argument("heads must be a multiple of kvHeads");
-  if (params.rotaryDim % 2 != 0) throw std::invalid_argument("rotaryDim must be even");
-  return params;
-}
-
-void requireLength(const char* field, size_t length, size_t expected) {
-  if (length == expected) return;
-  throw std::invalid_argument(std::string(field) + " has " + std::to_string(length) + " values, must have " +
-                              std::to_string(expected));
-}
-
 // attend(store, path, threads, input), on this thread.
 Napi::Value attend(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();

@@ -1,6 +1,8 @@
 // A step's input as it comes from JavaScript, and its output as it goes there. For addon*.cc only.
 #pragma once
 #include <algorithm>
+#include <stdexcept>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -16,6 +18,27 @@ inline Batch batchOf(const Napi::Object& input) {
           .blockTables = int32Field(input, "blockTables"),
           .blockTableStarts = int32Field(input, "blockTableStarts"),
           .settings = int32Field(input, "settings")};
+}
+
+// One layer's, as attend() has them.
+inline LayerParams layerParamsOf(const Napi::Object& input, const StoreShape& store) {
+  LayerParams params{.layer = integerField(input, "layer", 0, store.layers - 1),
+                     .heads = integerField(input, "heads", 1, INT32_MAX / store.headDim),
+                     .kvHeads = integerField(input, "kvHeads", store.kvHeads, store.kvHeads),
+                     .headDim = integerField(input, "headDim", store.headDim, store.headDim),
+                     .scale = positiveField(input, "scale"),
+                     .window = integerField(input, "window", 0),
+                     .rotaryDim = integerField(input, "rotaryDim", 0, store.headDim),
+                     .interleaved = booleanField(input, "interleaved")};
+  if (params.heads % params.kvHeads != 0) throw std::invalid_argument("heads must be a multiple of kvHeads");
+  if (params.rotaryDim % 2 != 0) throw std::invalid_argument("rotaryDim must be even");
+  return params;
+}
+
+inline void requireLength(const char* field, size_t length, size_t expected) {
+  if (length == expected) return;
+  throw std::invalid_argument(std::string(field) + " has " + std::to_string(length) + " values, must have " +
+                              std::to_string(expected));
 }
 
 inline SamplingInput samplingOf(const Napi::Value& value) {
