@@ -1,3 +1,5 @@
+import { towards } from "./moving-estimate.ts";
+
 /** What a step of decode rows alone took. */
 export interface MeasuredDecode {
   readonly seconds: number;
@@ -10,9 +12,8 @@ export interface MeasuredDecode {
 const FRESH_STEPS = 256;
 /** Steps with drafts after which one without is due: what drafts add is the difference. */
 const ALONE_EVERY = 64;
-/** A measurement moves its estimate by this share of the way, and by this factor at most: one slow step says little. */
+/** A measurement moves its estimate by this share of the way. */
 const WEIGHT = 0.2;
-const MOST_CHANGE = 2;
 /** Of an estimate: a row that seems to cost nothing, by noise, still costs something. */
 const MOST_STEP_COST = 16;
 
@@ -61,7 +62,7 @@ export class DraftCosts {
     const seconds = Math.max(LEAST, measured);
     const alone = this.fresh(this.alone, rows);
     if (draftRows === 0) {
-      this.alone.set(rows, { seconds: towards(alone, seconds), step: this.steps });
+      this.alone.set(rows, { seconds: towards(alone, seconds, WEIGHT), step: this.steps });
       this.drafted.set(rows, 0);
       return;
     }
@@ -69,7 +70,7 @@ export class DraftCosts {
     if (alone === null) return;
     // However short the step was, its rows were not free.
     const added = Math.max(alone / (MOST_STEP_COST + rows), (seconds - alone) / draftRows);
-    this.perRow.set(rows, { seconds: towards(this.fresh(this.perRow, rows), added), step: this.steps });
+    this.perRow.set(rows, { seconds: towards(this.fresh(this.perRow, rows), added, WEIGHT), step: this.steps });
   }
 
   /** What a row adds beside so many, else beside the nearest number of rows that is known; null if none is. */
@@ -86,10 +87,4 @@ export class DraftCosts {
     const known = estimates.get(rows);
     return known === undefined || this.steps - known.step > FRESH_STEPS ? null : known.seconds;
   }
-}
-
-function towards(estimate: number | null, measured: number): number {
-  if (estimate === null) return measured;
-  const bounded = Math.min(Math.max(measured, estimate / MOST_CHANGE), estimate * MOST_CHANGE);
-  return estimate + WEIGHT * (bounded - estimate);
 }

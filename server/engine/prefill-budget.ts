@@ -1,3 +1,5 @@
+import { towards } from "./moving-estimate.ts";
+
 export interface PrefillSettings {
   /**
    * While sequences decode, rows of prompts may make a step take so many times as long as it would without them, >= 1;
@@ -20,9 +22,8 @@ export interface MeasuredStep {
 
 /** Steps after which a time is no longer believed: contexts have grown by so many tokens. */
 const FRESH_STEPS = 64;
-/** A measurement moves its estimate by this share of the way, and by this factor at most: one slow step says little. */
+/** A measurement moves its estimate by this share of the way. */
 const WEIGHT = 0.5;
-const MOST_CHANGE = 2;
 /** Seconds; an estimate of nothing could never grow. */
 const LEAST_PER_ROW = 1e-6;
 
@@ -81,7 +82,7 @@ export class PrefillBudget {
     if (seconds === null || !(seconds > 0)) return;
     if (promptRows === 0) {
       const known = this.alone.get(decodeRows);
-      this.alone.set(decodeRows, { seconds: towards(known?.seconds ?? null, seconds), step: this.steps });
+      this.alone.set(decodeRows, { seconds: towards(known?.seconds ?? null, seconds, WEIGHT), step: this.steps });
     } else if (decodeRows === 0) {
       if (!this.shared) this.perRow = seconds / promptRows;
     } else this.observeShared(seconds, decodeRows, promptRows);
@@ -96,7 +97,7 @@ export class PrefillBudget {
       return;
     }
     const added = Math.max(LEAST_PER_ROW, (seconds - alone) / promptRows);
-    this.perRow = towards(this.perRow, added);
+    this.perRow = towards(this.perRow, added, WEIGHT);
     this.shared = true;
   }
 
@@ -109,10 +110,4 @@ export class PrefillBudget {
     // More rows take longer, and so many times as many at most so many times as long.
     return best === null ? null : this.alone.get(best)!.seconds * Math.min(1, decodeRows / best);
   }
-}
-
-function towards(estimate: number | null, measured: number): number {
-  if (estimate === null) return measured;
-  const bounded = Math.min(Math.max(measured, estimate / MOST_CHANGE), estimate * MOST_CHANGE);
-  return estimate + WEIGHT * (bounded - estimate);
 }
