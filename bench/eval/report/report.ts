@@ -1,7 +1,7 @@
+import { toSvg } from "../../report/chart.ts";
+import { Html, html, page, table } from "../../report/html.ts";
 import { tasks } from "../tasks/index.ts";
 import type { EvalReport, EvalResult } from "../types.ts";
-import { toSvg } from "./chart.ts";
-import { Html, html, page, table } from "./html.ts";
 import { type LinePoint, lineChart } from "./line-chart.ts";
 import { needleCells, needleChart } from "./needle-chart.ts";
 import { paperBaselines, paperRows, paperTasks } from "./paper.ts";

@@ -1,6 +1,6 @@
 import type { Spec } from "vega";
+import { familyOf, familyScale } from "../../report/chart.ts";
 import type { EvalResult } from "../types.ts";
-import { familyOf, familyScale } from "./chart.ts";
 
 /** Values against bytes read over dense attention's, with error bars; what has no bytes is a line across. */
 export function trafficChart(results: readonly EvalResult[]): Spec {

@@ -2,11 +2,11 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
-import { Html, html } from "../../../bench/eval/report/html.ts";
 import { needleCells } from "../../../bench/eval/report/needle-chart.ts";
 import { renderReport } from "../../../bench/eval/report/report.ts";
 import { formatJson } from "../../../bench/eval/table.ts";
 import type { EvalReport, EvalResult } from "../../../bench/eval/types.ts";
+import { Html, html } from "../../../bench/report/html.ts";
 import { runCli } from "../../support/cli.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "sparq-eval-report-"));

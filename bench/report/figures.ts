@@ -1,0 +1,13 @@
+import type { Spec } from "vega";
+import type { BenchRecord } from "../record/record.ts";
+
+/** A picture of a record. */
+export interface Figure {
+  /** Part of the SVG file's name. */
+  readonly id: string;
+  readonly caption: string;
+  readonly spec: Spec;
+}
+
+/** The pictures of each benchmark that has any, by the record's `bench`. */
+export const figuresOf: Readonly<Record<string, (record: BenchRecord) => readonly Figure[]>> = {};
