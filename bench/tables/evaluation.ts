@@ -1,0 +1,60 @@
+import type { EvalReport, EvalResult } from "../eval/types.ts";
+import { markdownTable } from "./markdown.ts";
+
+/** What a table of evaluation results shows, and in what order. */
+export interface EvaluationTable {
+  readonly metrics: readonly {
+    readonly task: string;
+    readonly metric: string;
+    readonly title: string;
+    readonly percent?: boolean;
+  }[];
+  readonly tokens: readonly (number | null)[];
+  readonly variants: readonly string[];
+}
+
+/** A row for each task and length, a column for each variant; values with standard errors, and the bytes read against dense. */
+export function evaluationTable(
+  reports: readonly EvalReport[],
+  { metrics, tokens, variants }: EvaluationTable,
+): string {
+  const results = reports.flatMap((report) => report.results);
+  const rows: string[][] = [];
+  for (const { task, metric, title, percent } of metrics) {
+    for (const length of tokens) {
+      const of = results.filter(
+        (result) => result.task === task && result.metric === metric && result.tokens === length,
+      );
+      if (of.length === 0) continue;
+      const cells = variants.map((name) =>
+        cellOf(
+          of.find(({ variant }) => variant === name),
+          percent === true,
+        ),
+      );
+      rows.push([title, length === null ? "" : String(length), String(of[0]!.n), ...cells]);
+    }
+  }
+  return markdownTable(["task", "tokens", "n", ...variants], rows);
+}
+
+function cellOf(result: EvalResult | undefined, percent: boolean): string {
+  if (result === undefined) return "";
+  const { value, stderr, bytesRatio, variant } = result;
+  const bytes = bytesRatio === null || variant === "dense" ? "" : ` (${bytesRatio.toFixed(2)})`;
+  return `${withError(value, stderr, percent)}${bytes}`;
+}
+
+/** Digits as the error allows: one of its own. Small values have a power of ten. */
+export function withError(value: number, error: number | null, percent = false): string {
+  const scale = percent ? 100 : 1;
+  const unit = percent ? " %" : "";
+  if (error === null || error === 0) return `${Number((value * scale).toPrecision(4))}${unit}`;
+  const power = Math.floor(Math.log10(Math.abs(value * scale)));
+  if (power < -2 && !percent) {
+    const digits = Math.max(0, power - Math.floor(Math.log10(error)));
+    return `(${(value / 10 ** power).toFixed(digits)} ± ${(error / 10 ** power).toFixed(digits)})e${power}`;
+  }
+  const digits = Math.max(0, -Math.floor(Math.log10(error * scale)));
+  return `${(value * scale).toFixed(digits)} ± ${(error * scale).toFixed(digits)}${unit}`;
+}
