@@ -1,3 +1,4 @@
+import { attentionAt } from "../attention/at-context.ts";
 import { defaultAttention, defaultCache } from "../attention/defaults.ts";
 import type { AttentionSettings, KvStoreShape } from "../attention/types.ts";
 import type { ModelConfig } from "../models/types.ts";
@@ -18,6 +19,16 @@ export function attentionOf(config: ModelConfig, { r, k, local }: ModelBenchOpti
 /** "sparq r 16 k 256" */
 export function describeAttention({ mode, r, k }: AttentionSettings): string {
   return mode === "dense" ? "dense" : `sparq r ${r} k ${k}`;
+}
+
+/**
+ * How a server with these settings decodes behind `context` positions, and what that is called: benchmarks that step a session do
+ * not have the engine, which sees to it.
+ */
+export function served(settings: AttentionSettings, context: number): { attention: AttentionSettings; mode: string } {
+  const { attention } = attentionAt(settings, context + 1);
+  const switched = attention.mode !== settings.mode;
+  return { attention, mode: switched ? `dense below ${settings.minContext}` : describeAttention(attention) };
 }
 
 /** How the cache is kept: what the flags say, else as `sparq serve` does. */

@@ -45,7 +45,11 @@ export function addModelBenchOptions(command: Command, model: string): Command {
   add("--kv-dtype <type>", "how sparq keeps keys and values (default: as sparq serve)", cacheDtypes);
   add("--scan-dtype <type>", "how sparq keeps the keys that SparQ scans (default: as sparq serve)", scanDtypes);
   add("--r <n>", "SparQ: query components in the score pass (default: a quarter of the head size)", count(1, 65536));
-  add("--k <n>", "SparQ: positions attended exactly (default: 256)", count(1, 2 ** 31 - 1));
+  add(
+    "--k <n>",
+    "SparQ: positions attended exactly (default: as sparq serve, 512 or an eighth of the context)",
+    count(1, 2 ** 31 - 1),
+  );
   add("--local <n>", "SparQ: most recent positions always kept (default: a quarter of k)", count(0, 2 ** 31 - 1));
   return command;
 }

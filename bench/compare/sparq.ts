@@ -3,6 +3,7 @@ import { openSession, type Session } from "../../attention/session.ts";
 import type { AttentionSettings, KvStoreShape, StepSequence } from "../../attention/types.ts";
 import type { PreparedModel } from "../../models/types.ts";
 import { version } from "../../server/version.ts";
+import { served } from "../attention.ts";
 import { type DecodeRound, type System, stepsOf } from "./system.ts";
 
 export interface SparqOptions {
@@ -99,7 +100,10 @@ export class SparqSystem implements System {
       const sequences = Array.from({ length: batch }, (_, i): StepSequence => {
         const blockTable = firstBlocks(i * this.blocksEach, context + step + 1, this.blockSize);
         const tokenIds = [tokens[step * batch + i]!];
-        return { ...this.rows(variant, context), tokenIds, contextLength: context + step, blockTable, logits: "last" };
+        const { attention: settings, denseUntil } = this.rows(variant, context);
+        const contextLength = context + step;
+        const { attention } = served(settings, contextLength);
+        return { attention, denseUntil, tokenIds, contextLength, blockTable, logits: "last" };
       });
       const { seconds, logits } = await session.step(sequences);
       milliseconds.push(seconds * 1000);

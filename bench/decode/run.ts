@@ -5,7 +5,7 @@ import type { AttentionSettings, RowSampling } from "../../attention/types.ts";
 import { loadModel } from "../../models/load.ts";
 import type { ModelConfig } from "../../models/types.ts";
 import type { CliIo } from "../../server/cli/io.ts";
-import { attentionOf, cacheOf, describeAttention } from "../attention.ts";
+import { attentionOf, cacheOf, served } from "../attention.ts";
 import { describeMachine } from "../machine.ts";
 import { median } from "../statistics.ts";
 import type { DecodeOptions } from "./command.ts";
@@ -74,7 +74,9 @@ interface Measurement {
 async function measure(session: Session, given: Measurement): Promise<Result[]> {
   const { context, batch, rounds, config, shared } = given;
   const dense: AttentionSettings = { ...given.attention, mode: "dense" };
-  const cases = given.rows.flatMap((rows) => [dense, given.attention].map((attention) => ({ rows, attention })));
+  const cases = given.rows.flatMap((rows) =>
+    [dense, given.attention].map((settings) => ({ rows, ...served(settings, context) })),
+  );
   const tokens = Array.from({ length: context }, (_, i) => (i * 7919 + 13) % config.vocabSize);
   const pages = Array.from({ length: Math.ceil(context / session.blockSize) }, (_, page) => page);
   for (let start = 0; start < context; start += PREFILL_CHUNK) {
@@ -107,8 +109,7 @@ async function measure(session: Session, given: Measurement): Promise<Result[]> 
       bytes[i] = traffic.scoreBytes + traffic.gatherBytes + traffic.denseBytes;
     }
   }
-  return cases.map(({ rows, attention }, i) => {
-    const mode = describeAttention(attention);
+  return cases.map(({ rows, mode }, i) => {
     return { context, batch, rows, mode, msPerStep: median(times[i]!), bytes: bytes[i]! };
   });
 }
