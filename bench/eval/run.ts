@@ -24,7 +24,7 @@ export async function runEval(options: EvalOptions, io: CliIo): Promise<number> 
   try {
     const report = await evaluate({ plan, backend, known, json: options.json, io });
     io.out(formatTable(report));
-    if (options.report !== undefined) await writePage(options.report, [report]);
+    if (options.report !== undefined) await writePictures(options.report, [report]);
     if (baseline === null) return 0;
     const faults = compareWithBaseline(report, baseline);
     for (const fault of faults) io.err(`${fault}\n`);
@@ -41,14 +41,17 @@ export async function runEval(options: EvalOptions, io: CliIo): Promise<number> 
 /** Writes a page of results that were measured before. */
 export async function writeReport(files: readonly string[], { report }: EvalOptions): Promise<number> {
   if (report === undefined) throw new OptionError("report", undefined, "must name the page to write of these files");
-  await writePage(report, files.map(readReport));
+  await writePictures(report, files.map(readReport));
   return 0;
 }
 
-async function writePage(path: string, reports: readonly EvalReport[]): Promise<void> {
+async function writePictures(path: string, reports: readonly EvalReport[]): Promise<void> {
   // Pictures take a library that nothing else needs.
-  const { renderReport } = await import("./report/report.ts");
-  writeFileSync(path, await renderReport(reports));
+  const [{ renderReport }, { writePage }] = await Promise.all([
+    import("./report/report.ts"),
+    import("../report/pictures.ts"),
+  ]);
+  writePage(path, await renderReport(reports));
 }
 
 /** What --json holds already, with --resume. */

@@ -1,14 +1,27 @@
-import { parse, type Spec, View } from "vega";
+import { type LoggerInterface, parse, type Spec, View } from "vega";
 
 /** A Vega specification as SVG, drawn without a browser. */
 export async function toSvg(spec: Spec): Promise<string> {
-  const view = new View(parse(spec), { renderer: "none" });
+  const view = new View(parse(spec), { renderer: "none", logger: strict });
   try {
     return await view.toSVG();
   } finally {
     view.finalize();
   }
 }
+
+/** What vega would log and go on after is a fault of ours. */
+const strict: LoggerInterface = {
+  level: () => strict,
+  error(...problem: unknown[]) {
+    throw problem.find((part) => part instanceof Error) ?? new Error(problem.join(" "));
+  },
+  warn(...problem: unknown[]) {
+    throw new Error(problem.join(" "));
+  },
+  info: () => strict,
+  debug: () => strict,
+};
 
 /** Colours of families of variants: those that are ours first. */
 export const colours: Readonly<Record<string, string>> = {

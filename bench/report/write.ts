@@ -1,35 +1,26 @@
-import { writeFileSync } from "node:fs";
 import { titleOf } from "../record/measurement.ts";
 import type { BenchRecord } from "../record/record.ts";
-import { toSvg } from "./chart.ts";
 import { figuresOf } from "./figures.ts";
-import { Html, html, page, table } from "./html.ts";
+import { type Html, html, page, table } from "./html.ts";
+import { type Page, Pictures, writePage } from "./pictures.ts";
 
 /** A page with the records' pictures and figures that refers to nothing outside itself, and each picture as SVG beside it. */
 export async function writeReport(path: string, records: readonly BenchRecord[]): Promise<void> {
-  const { text, pictures } = await renderReport(records);
-  writeFileSync(path, text);
-  const stem = path.replace(/\.html?$/i, "");
-  for (const { name, svg } of pictures) writeFileSync(`${stem}-${name}.svg`, svg);
+  writePage(path, await renderReport(records));
 }
 
-/** The page, and its pictures by the names that tell them apart. */
-export async function renderReport(
-  records: readonly BenchRecord[],
-): Promise<{ readonly text: string; readonly pictures: readonly { readonly name: string; readonly svg: string }[] }> {
+export async function renderReport(records: readonly BenchRecord[]): Promise<Page> {
   const sections: Html[] = [];
-  const pictures: { name: string; svg: string }[] = [];
-  for (const [i, record] of records.entries()) {
+  const pictures = new Pictures();
+  for (const record of records) {
     const figures: Html[] = [];
     for (const { id, caption, spec } of figuresOf[record.bench]?.(record) ?? []) {
-      const svg = await toSvg(spec);
-      pictures.push({ name: records.length > 1 ? `${i + 1}-${id}` : id, svg });
-      figures.push(html`<figure><figcaption>${caption}</figcaption>${new Html(svg)}</figure>\n`);
+      figures.push(await pictures.figure(id, caption, spec));
     }
     sections.push(html`${headOf(record)}${figures}${measurementTable(record)}${skippedOf(record)}`);
   }
   const names = [...new Set(records.map(({ bench }) => bench))].join(", ");
-  return { text: page(`sparq bench ${names}`, sections), pictures };
+  return { text: page(`sparq bench ${names}`, sections), pictures: pictures.drawn };
 }
 
 function headOf(record: BenchRecord): Html {

@@ -12,7 +12,7 @@ export interface NeedleCell {
 }
 
 /** A variant's needle results by length and depth. */
-export function needleCells({ sets, results }: EvalReport, variant: string): NeedleCell[] {
+export function needleCells({ sets, results }: Pick<EvalReport, "sets" | "results">, variant: string): NeedleCell[] {
   return sets.flatMap(({ task, tokens, promptTokens, depths }) => {
     const own = results.find(
       (result) => result.task === task && result.tokens === tokens && result.variant === variant,

@@ -1,5 +1,5 @@
-import { toSvg } from "../../report/chart.ts";
-import { Html, html, page, table } from "../../report/html.ts";
+import { type Html, html, page, table } from "../../report/html.ts";
+import { type Page, Pictures } from "../../report/pictures.ts";
 import { tasks } from "../tasks/index.ts";
 import type { EvalReport, EvalResult } from "../types.ts";
 import { type LinePoint, lineChart } from "./line-chart.ts";
@@ -8,20 +8,46 @@ import { paperBaselines, paperRows, paperTasks } from "./paper.ts";
 import { trafficChart } from "./traffic-chart.ts";
 
 /** A page with all of the reports' results as pictures and tables. It refers to nothing outside itself. */
-export async function renderReport(reports: readonly EvalReport[]): Promise<string> {
+export async function renderReport(reports: readonly EvalReport[]): Promise<Page> {
   const sections: Html[] = [];
-  for (const report of reports) sections.push(await sectionOf(report));
-  return page("What a model still gets right", [...sections, paperSection()]);
+  const pictures = new Pictures();
+  for (const model of new Set(reports.map((report) => report.model))) {
+    sections.push(await sectionOf(model, merge(reports.filter((report) => report.model === model)), pictures));
+  }
+  return { text: page("What a model still gets right", [...sections, paperSection()]), pictures: pictures.drawn };
 }
 
-async function sectionOf(report: EvalReport): Promise<Html> {
-  const { model, machine, settings, seconds, command } = report;
+/** Runs of one model, together; of what two of them have, the first's. */
+interface Merged extends Pick<EvalReport, "sets" | "results"> {
+  readonly runs: readonly EvalReport[];
+}
+
+function merge(runs: readonly EvalReport[]): Merged {
+  const sets = runs.flatMap((run) => run.sets);
+  const results = runs.flatMap((run) => run.results);
+  const keyOf = ({ task, tokens, variant, metric }: EvalResult) => JSON.stringify([task, tokens, variant, metric]);
+  return {
+    runs,
+    sets: firstOfEach(sets, ({ task, tokens }) => JSON.stringify([task, tokens])),
+    results: firstOfEach(results, keyOf),
+  };
+}
+
+function firstOfEach<T>(values: readonly T[], keyOf: (value: T) => string): T[] {
+  const found = new Map<string, T>();
+  for (const value of values) if (!found.has(keyOf(value))) found.set(keyOf(value), value);
+  return [...found.values()];
+}
+
+function headOf({ machine, settings, seconds, command }: EvalReport): Html {
   const where = machine === null ? "on a server" : `on ${machine.cpu}, ${machine.threads} threads`;
-  const head = html`<h2>${model}</h2>
-<p>${Math.round(seconds / 6) / 10} minutes ${where}; seed ${settings.seed}; questions read
+  return html`<p>${Math.round(seconds / 6) / 10} minutes ${where}; seed ${settings.seed}; questions read
 ${settings.question === "dense" ? "densely" : "as the variant attends"}; ${settings.prompts} prompts. Bars are standard errors.<br>
 <code>${command}</code></p>\n`;
-  const parts: Html[] = [head];
+}
+
+async function sectionOf(model: string, report: Merged, pictures: Pictures): Promise<Html> {
+  const parts: Html[] = [html`<h2>${model}</h2>${report.runs.map(headOf)}`];
   for (const { task, tokens, n, promptTokens, data } of report.sets) {
     const own = report.results.filter((result) => result.task === task && result.tokens === tokens);
     const length = promptTokens === null ? "" : `, ${promptTokens} tokens each`;
@@ -29,11 +55,15 @@ ${settings.question === "dense" ? "densely" : "as the variant attends"}; ${setti
 <p>${tasks.get(task)?.description ?? ""}. ${n} items${length} (${data}).</p>\n`);
     for (const metric of new Set(own.map((result) => result.metric))) {
       const shown = own.filter((result) => result.metric === metric);
-      parts.push(await figure(metric, trafficChart(shown)));
+      const name = [task, tokens ?? [], own[0]?.metric === metric ? [] : metric].flat().join("-");
+      parts.push(await pictures.figure(name, metric, trafficChart(shown)));
     }
-    parts.push(html`<figure>${resultTable(own)}</figure>\n`, await layerCharts(own));
+    parts.push(
+      html`<figure>${resultTable(own)}</figure>\n`,
+      await layerCharts(own, `${task}-${tokens ?? ""}`, pictures),
+    );
   }
-  parts.push(await byLength(report), await needles(report));
+  parts.push(await byLength(report, pictures), await needles(report, pictures));
   return html`${parts}`;
 }
 
@@ -52,7 +82,7 @@ function resultTable(results: readonly EvalResult[]): Html {
 }
 
 /** What each layer keeps, where it was observed. */
-async function layerCharts(results: readonly EvalResult[]): Promise<Html> {
+async function layerCharts(results: readonly EvalResult[], set: string, pictures: Pictures): Promise<Html> {
   const observed = results.filter(({ layers }) => layers !== undefined);
   if (observed.length === 0) return html``;
   const figures: Html[] = [];
@@ -64,33 +94,36 @@ async function layerCharts(results: readonly EvalResult[]): Promise<Html> {
     const points = observed.flatMap(({ variant, layers }) =>
       layers!.flatMap((layer, x) => (layer.rows > 0 ? [{ variant, x, y: layer[field] }] : [])),
     );
-    if (points.length > 0) figures.push(await figure(`${name}, by layer`, lineChart(points, { x: "layer", y: name })));
+    if (points.length === 0) continue;
+    figures.push(
+      await pictures.figure(`${set}-layers-${field}`, `${name}, by layer`, lineChart(points, { x: "layer", y: name })),
+    );
   }
   return html`<div>${figures}</div>\n`;
 }
 
 /** Values over lengths, of tasks that ran at more than one. */
-async function byLength({ results }: EvalReport): Promise<Html> {
+async function byLength({ results }: Merged, pictures: Pictures): Promise<Html> {
   const figures: Html[] = [];
   for (const key of new Set(results.map(({ task, metric }) => `${task}: ${metric}`))) {
     const own = results.filter(({ task, metric, tokens }) => `${task}: ${metric}` === key && tokens !== null);
     if (new Set(own.map(({ tokens }) => tokens)).size < 2) continue;
     const points: LinePoint[] = own.map(({ variant, tokens, value }) => ({ variant, x: tokens!, y: value }));
-    figures.push(await figure(key, lineChart(points, { x: "tokens", y: own[0]!.metric, logX: true })));
+    const chart = lineChart(points, { x: "tokens", y: own[0]!.metric, logX: true });
+    figures.push(await pictures.figure(`length-${key}`, key, chart));
   }
   return figures.length === 0 ? html`` : html`<h3>By length</h3>\n${figures}`;
 }
 
-async function needles(report: EvalReport): Promise<Html> {
+async function needles(report: Merged, pictures: Pictures): Promise<Html> {
   const variants = new Set(report.results.filter(({ task }) => task === "needle").map(({ variant }) => variant));
   const figures: Html[] = [];
-  for (const variant of variants) figures.push(await figure("", needleChart(needleCells(report, variant), variant)));
+  for (const variant of variants) {
+    figures.push(
+      await pictures.figure(`needle-map-${variant}`, "", needleChart(needleCells(report, variant), variant)),
+    );
+  }
   return figures.length === 0 ? html`` : html`<h3>Needle by depth and length</h3>\n${figures}`;
-}
-
-async function figure(caption: string, spec: Parameters<typeof toSvg>[0]): Promise<Html> {
-  const svg = new Html(await toSvg(spec));
-  return html`<figure>${caption === "" ? html`` : html`<figcaption>${caption}</figcaption>`}${svg}</figure>\n`;
 }
 
 function paperSection(): Html {

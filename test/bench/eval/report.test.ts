@@ -58,7 +58,7 @@ const report: EvalReport = {
 
 describe("the page", () => {
   it("has every variant as a point, those without bytes as a line, and needles as cells", async () => {
-    const text = await renderReport([report]);
+    const { text } = await renderReport([report]);
     // Labels of the three charts' points.
     for (const variant of ["dense", "sparq:1/8", "onnx"]) expect(text).toContain(`>${variant}</text>`);
     const [squad] = text.match(/<figure><figcaption>match.*?<\/figure>/s)!;
@@ -73,11 +73,11 @@ describe("the page", () => {
   });
 
   it("has the paper's table beside", async () => {
-    expect(await renderReport([report])).toContain("81.2 / 81.2 / 78.3");
+    expect((await renderReport([report])).text).toContain("81.2 / 81.2 / 78.3");
   });
 
   it("escapes what it shows, and refers to nothing outside", async () => {
-    const text = await renderReport([report]);
+    const { text } = await renderReport([report]);
     expect(text).toContain("<h2>tiny &#38; llama</h2>");
     expect(text).toContain("sparq eval --tasks &#60;squad&#62;");
     expect(text).not.toMatch(/<script|<link|<img|\bsrc=|url\(/);
@@ -91,7 +91,16 @@ describe("the page", () => {
     writeFileSync(json, formatJson(report));
     expect(JSON.parse(readFileSync(json, "utf8"))).toEqual(report);
     expect(await runCli(["eval", "--report", page, json, json])).toMatchObject({ exitCode: 0, out: "", err: "" });
-    expect(readFileSync(page, "utf8").match(/<h2>tiny/g)).toHaveLength(2);
+    // Of one model and the same results: once.
+    expect(readFileSync(page, "utf8").match(/<h2>tiny/g)).toHaveLength(1);
+    expect(readFileSync(page, "utf8").match(/<td>sparq:1\/8<\/td>/g)).toHaveLength(3);
+    // Each picture is a file too.
+    const { pictures } = await renderReport([report]);
+    expect(pictures.map(({ name }) => name)).toEqual([
+      ...["squad", "squad-layers-recall", "squad-layers-masskept", "squad-layers-alpha", "needle-1024", "needle-2048"],
+      ...["length-needle-found", "needle-map-sparq-1-8"],
+    ]);
+    for (const { name, svg } of pictures) expect(readFileSync(join(folder, `a-${name}.svg`), "utf8")).toBe(svg);
     const { exitCode, err } = await runCli(["eval", json]);
     expect({ exitCode, err }).toEqual({
       exitCode: 2,
