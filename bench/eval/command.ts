@@ -41,7 +41,7 @@ export function addEval(program: Command, io: CliIo, exit: (code: number) => voi
     .option("--url <url>", "ask a server with OpenAI's endpoints instead; its key is in OPENAI_API_KEY")
     .option(
       "--tasks <list>",
-      "of squad, triviaqa, summarisation, wikitext, repetition, needle, recall, ppl, agreement",
+      "of squad, squad-answers, triviaqa, summarisation, wikitext, repetition, needle, recall, ppl, agreement",
       list,
       ["squad", "wikitext", "repetition", "recall"],
     )

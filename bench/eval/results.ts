@@ -64,7 +64,12 @@ export function setOf(
 ): EvalSet {
   const sum = createHash("sha256");
   for (const item of items)
-    sum.update(JSON.stringify([item.context, item.kind === "score" ? item.continuation : item.question]));
+    sum.update(
+      JSON.stringify([
+        item.context,
+        ...(item.kind === "score" ? [item.question ?? [], item.continuation].flat() : [item.question]),
+      ]),
+    );
   const depths = items.flatMap((item) => (item.kind === "generate" && item.depth !== undefined ? [item.depth] : []));
   return {
     task,

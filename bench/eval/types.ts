@@ -26,6 +26,8 @@ export interface GenerationItem extends Prompt {
 /** A given continuation is scored by what it costs. */
 export interface ScoringItem extends Prompt {
   readonly kind: "score";
+  /** Between the two: read as the variant attends, and not scored. */
+  readonly question?: string;
   readonly continuation: string;
   readonly score: (cost: TextCost) => number;
 }

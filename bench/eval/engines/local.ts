@@ -40,7 +40,7 @@ export class LocalBackend implements Backend {
   promptTokens(item: Item): number {
     return item.kind === "generate"
       ? encodePrompt(this.tokenizer, item.context, item.question, this.options.prompts).tokens.length
-      : encodePrompt(this.tokenizer, item.context, item.continuation).tokens.length;
+      : encodePrompt(this.tokenizer, item.context, (item.question ?? "") + item.continuation).tokens.length;
   }
 
   /** Variants that share their contexts run together; groups of them come one after the other. */

@@ -4,11 +4,11 @@ import { defaultThreads } from "../../../attention/threads.ts";
 import type { ModelConfig, PreparedModel } from "../../../models/types.ts";
 import type { Tokenizer } from "../../../server/engine/types.ts";
 import { distributionsOf } from "../../accuracy/cache/tally.ts";
-import { type Distribution, surprise } from "../../accuracy/divergence.ts";
+import type { Distribution } from "../../accuracy/divergence.ts";
 import type { GenerationItem, ScoringItem, TextCost } from "../types.ts";
 import { VariantError } from "../variant-fields.ts";
 import { encodePrompt, type PromptStyle } from "./prompts.ts";
-import { type Passage, passageOf } from "./scorer.ts";
+import { costOf, type Passage, passageOf } from "./scorer.ts";
 
 /** Rows of a run at most: logits of all of them come back. */
 const CHUNK = 256;
@@ -150,7 +150,7 @@ export async function generateOnnxTexts(
 /** What the model makes of each of the passage's rows that are predicted from. */
 export async function predictOnnx(
   decoder: OnnxDecoder,
-  { tokens, next }: Passage,
+  { tokens, next }: Pick<Passage, "tokens" | "next">,
   vocabSize: number,
 ): Promise<Distribution[]> {
   const { logits } = await decoder.run(tokens, EMPTY, next.length);
@@ -165,5 +165,5 @@ export async function scoreOnnx(
   signal.throwIfAborted();
   const passage = passageOf(tokenizer, item);
   const rows = await predictOnnx(decoder, passage, config.vocabSize);
-  return { nats: rows.reduce((sum, row, i) => sum + surprise(row, passage.next[i]!), 0), tokens: passage.next.length };
+  return costOf(rows, passage);
 }

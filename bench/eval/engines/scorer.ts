@@ -5,7 +5,7 @@ import { addTraffic } from "../../../server/engine/step-report.ts";
 import type { Tokenizer } from "../../../server/engine/types.ts";
 import { Replay } from "../../accuracy/cache/replay.ts";
 import { distributionsOf } from "../../accuracy/cache/tally.ts";
-import { surprise } from "../../accuracy/divergence.ts";
+import { type Distribution, surprise } from "../../accuracy/divergence.ts";
 import type { ScoringItem, TextCost } from "../types.ts";
 import { settingsOf, type Variant } from "../variants.ts";
 import { NO_TRAFFIC } from "./metered-runner.ts";
@@ -30,12 +30,24 @@ export interface Scored {
 export interface Passage {
   readonly tokens: readonly number[];
   readonly next: readonly number[];
+  /** Of those, how many at the end are scored. */
+  readonly scored: number;
 }
 
-/** The last row of the context predicts the continuation's first token, and its last token predicts nothing. */
-export function passageOf(tokenizer: Tokenizer, { context, continuation }: ScoringItem): Passage {
-  const { tokens, contextTokens } = encodePrompt(tokenizer, context, continuation);
-  return { tokens: tokens.slice(0, -1), next: tokens.slice(Math.max(1, contextTokens)) };
+/** The last row before the continuation predicts its first token, and its last token predicts nothing. */
+export function passageOf(tokenizer: Tokenizer, { context, question = "", continuation }: ScoringItem): Passage {
+  const { tokens, contextTokens } = encodePrompt(tokenizer, context, question + continuation);
+  const next = tokens.slice(Math.max(1, contextTokens));
+  const before =
+    question === "" ? contextTokens : encodePrompt(tokenizer, context + question, continuation).contextTokens;
+  return { tokens: tokens.slice(0, -1), next, scored: Math.min(next.length, tokens.length - before) };
+}
+
+/** What the scored tokens cost, given what each of the passage's predicted rows makes of its successor. */
+export function costOf(rows: readonly Distribution[], { next, scored }: Omit<Passage, "tokens">): TextCost {
+  const first = next.length - scored;
+  const nats = rows.slice(first).reduce((sum, row, i) => sum + surprise(row, next[first + i]!), 0);
+  return { nats, tokens: scored };
 }
 
 /** Throws RangeError for a passage that the model cannot take. */
@@ -62,15 +74,15 @@ export async function scoreTexts(
   const costs: TextCost[][] = variants.map(() => []);
   const traffic = variants.map(() => NO_TRAFFIC);
   try {
-    for (const { tokens, next } of passages) {
+    for (const passage of passages) {
+      const { tokens, next } = passage;
       signal.throwIfAborted();
       const settings = variants.map((variant) => settingsOf(variant, tokens.length, model.config));
       await replay.prefill(tokens, next.length, { ...settings[0]!, mode: "dense" });
       for (const [v, own] of settings.entries()) {
         const replayed = await replay.decode(own);
         const rows = distributionsOf(replayed.logits, model.config.vocabSize);
-        const nats = rows.reduce((sum, row, i) => sum + surprise(row, next[i]!), 0);
-        costs[v]!.push({ nats, tokens: next.length });
+        costs[v]!.push(costOf(rows, passage));
         traffic[v] = addTraffic(traffic[v]!, replayed.traffic);
       }
       onItem();

@@ -1,6 +1,6 @@
 import type { Question } from "../data/questions.ts";
 import { isSettled, matches } from "../metrics/match.ts";
-import type { GenerationItem } from "../types.ts";
+import type { GenerationItem, ScoringItem } from "../types.ts";
 
 /** Answers are short: what is longer is cut. */
 const MAX_TOKENS = 24;
@@ -11,12 +11,24 @@ export function answerItem({ id, question, answers }: Question, context: string)
     kind: "generate",
     id,
     context,
-    question: `Question: ${question}\nAnswer:`,
+    question: asking(question),
     maxTokens: MAX_TOKENS,
     stop: [],
     settled: (text) => firstLine(text).ended || isSettled(firstLine(text).line, answers),
     score: (text) => Number(matches(firstLine(text).line, answers)),
   };
+}
+
+/** The same question; what the first of its answers costs, by token. */
+export function answerCost({ id, question, answers }: Question, context: string): ScoringItem {
+  return {
+    ...{ kind: "score", id, context, question: asking(question), continuation: ` ${answers[0]}` },
+    score: ({ nats, tokens }) => nats / tokens,
+  };
+}
+
+function asking(question: string): string {
+  return `Question: ${question}\nAnswer:`;
 }
 
 /** Questions with their answers, for the form that an answer is to have. */

@@ -56,6 +56,15 @@ describe("items", () => {
     }
   });
 
+  it("of squad-answers are such questions with the first of their answers, of which a token counts", () => {
+    for (const { context, question, continuation, score } of itemsOf("squad-answers") as ScoringItem[]) {
+      expect(context.match(/^Title: /gm)).toHaveLength(8);
+      expect(question).toMatch(/^Question: [^\n]+\nAnswer:$/);
+      expect(context).toContain(continuation.slice(1)); // the sample's answers are in their passages
+      expect(score({ nats: 6, tokens: 3 })).toBe(2);
+    }
+  });
+
   it("of squad score an answer", () => {
     const data = join(folder, "squad.jsonl");
     const of = (title: string) => ({
