@@ -45,16 +45,42 @@ function cellOf(result: EvalResult | undefined, percent: boolean): string {
   return `${withError(value, stderr, percent)}${bytes}`;
 }
 
-/** Digits as the error allows: one of its own. Small values have a power of ten. */
+/** Digits as the error allows: one of its own, two where that is a 1 or a 2. Small values have a power of ten. */
 export function withError(value: number, error: number | null, percent = false): string {
   const scale = percent ? 100 : 1;
   const unit = percent ? " %" : "";
   if (error === null || error === 0) return `${Number((value * scale).toPrecision(4))}${unit}`;
   const power = Math.floor(Math.log10(Math.abs(value * scale)));
   if (power < -2 && !percent) {
-    const digits = Math.max(0, power - Math.floor(Math.log10(error)));
+    const digits = Math.max(0, decimals(error / 10 ** power));
     return `(${(value / 10 ** power).toFixed(digits)} ± ${(error / 10 ** power).toFixed(digits)})e${power}`;
   }
-  const digits = Math.max(0, -Math.floor(Math.log10(error * scale)));
+  const digits = Math.max(0, decimals(error * scale));
   return `${(value * scale).toFixed(digits)} ± ${(error * scale).toFixed(digits)}${unit}`;
+}
+
+function decimals(error: number): number {
+  const power = Math.floor(Math.log10(error));
+  return (error / 10 ** power < 3 ? 1 : 0) - power;
+}
+
+/** A row for each variant of one task at one length, a column for each metric. */
+export function variantTable(
+  { results }: EvalReport,
+  {
+    task,
+    tokens,
+    metrics,
+  }: { readonly task: string; readonly tokens: number | null; readonly metrics: readonly string[] },
+): string {
+  const of = results.filter((result) => result.task === task && result.tokens === tokens);
+  const rows = [...new Set(of.map(({ variant }) => variant))].map((name) => {
+    const own = of.filter(({ variant }) => variant === name);
+    const cells = metrics.map((metric) => {
+      const found = own.find((result) => result.metric === metric);
+      return found === undefined ? "" : withError(found.value, found.stderr);
+    });
+    return [`\`${name}\``, ...cells, own[0]?.bytesRatio?.toFixed(3) ?? ""];
+  });
+  return markdownTable(["variant", ...metrics, "bytes / dense"], rows);
 }

@@ -35,6 +35,7 @@ describe("tables in documents", () => {
     expect(withError(0.0223, 0.0046)).toBe("0.022 ± 0.005");
     expect(withError(0.00223, 0.00046)).toBe("(2.2 ± 0.5)e-3");
     expect(withError(0.00223, 0.0046)).toBe("(2 ± 5)e-3");
+    expect(withError(0.0132, 0.00153)).toBe("0.0132 ± 0.0015");
     expect(withError(180.4, 12.3)).toBe("180 ± 12");
     expect(withError(1, 0, true)).toBe("100 %");
   });
