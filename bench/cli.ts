@@ -9,12 +9,14 @@ import { addOverhead } from "./overhead/command.ts";
 import { addPace } from "./pace/command.ts";
 import { addSoak } from "./soak/command.ts";
 import { addSpeculation } from "./speculation/command.ts";
+import { addThroughput } from "./throughput/command.ts";
 
 /** Adds a subcommand to `sparq bench`. Its file defines the options alone and imports what measures when it runs. */
 type AddBench = (bench: Command, io: CliIo, exit: (code: number) => void) => void;
 
 /** One entry for each measurement, in the order that --help lists them. */
 const subcommands: readonly AddBench[] = [
+  addThroughput,
   addKernel,
   addDecode,
   addPace,

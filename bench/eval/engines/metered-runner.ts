@@ -1,4 +1,3 @@
-import type { Session } from "../../../attention/session.ts";
 import type { SampledRow, Traffic } from "../../../attention/types.ts";
 import type { RunnerOutput, StepRunner } from "../../../server/engine/engine.ts";
 import { addTraffic } from "../../../server/engine/step-report.ts";
@@ -20,12 +19,12 @@ interface Part {
  * row's result does not depend on what else is in its step.
  */
 export class MeteredRunner implements StepRunner {
-  private readonly session: Pick<Session, "step" | "copyBlock" | "close">;
+  private readonly session: StepRunner;
   private readonly meterOf: (requestId: string) => string;
   private readonly meters = new Map<string, Traffic>();
 
   /** It owns the session. */
-  constructor(session: Pick<Session, "step" | "copyBlock" | "close">, meterOf: (requestId: string) => string) {
+  constructor(session: StepRunner, meterOf: (requestId: string) => string) {
     this.session = session;
     this.meterOf = meterOf;
   }
