@@ -7,6 +7,7 @@ import { addHealth } from "./health/command.ts";
 import { addKernel } from "./kernel/command.ts";
 import { addOverhead } from "./overhead/command.ts";
 import { addPace } from "./pace/command.ts";
+import { addServe } from "./serve/command.ts";
 import { addSoak } from "./soak/command.ts";
 import { addSpeculation } from "./speculation/command.ts";
 import { addThroughput } from "./throughput/command.ts";
@@ -20,6 +21,7 @@ const subcommands: readonly AddBench[] = [
   addKernel,
   addDecode,
   addPace,
+  addServe,
   addOverhead,
   addSpeculation,
   addHealth,

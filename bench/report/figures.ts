@@ -1,5 +1,6 @@
 import type { Spec } from "vega";
 import type { BenchRecord } from "../record/record.ts";
+import { serveFigures } from "../serve/figures.ts";
 import { throughputFigures } from "../throughput/figures.ts";
 
 /** A picture of a record. */
@@ -13,4 +14,5 @@ export interface Figure {
 /** The pictures of each benchmark that has any, by the record's `bench`. */
 export const figuresOf: Readonly<Record<string, (record: BenchRecord) => readonly Figure[]>> = {
   throughput: throughputFigures,
+  serve: serveFigures,
 };

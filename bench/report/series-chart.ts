@@ -47,7 +47,7 @@ export function seriesChart(measurements: readonly Measurement[], chart: SeriesC
       { name: "colour", type: "ordinal", domain: { data: "points", field: "series" }, range: "category" },
     ],
     axes: [
-      { orient: "bottom", scale: "x", title: chart.xTitle, format: "d", values: places },
+      { orient: "bottom", scale: "x", title: chart.xTitle, format: ".12~g", values: places },
       { orient: "left", scale: "y", title: chart.y, grid: true, ...(chart.logY ? { tickCount: 5, format: "~g" } : {}) },
     ],
     legends: [{ stroke: "colour", symbolType: "stroke" }],
