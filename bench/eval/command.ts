@@ -103,7 +103,7 @@ function list(text: string): readonly string[] {
 }
 
 function dataFile(text: string, files: ReadonlyMap<string, string>): ReadonlyMap<string, string> {
-  const found = /^([a-z]+)=(.+)$/.exec(text);
+  const found = /^([a-z-]+)=(.+)$/.exec(text);
   if (found === null) throw new InvalidArgumentError("It must be a task and its file, as in squad=dev-v1.1.json.");
   return new Map([...files, [found[1]!, found[2]!]]);
 }
