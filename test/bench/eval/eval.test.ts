@@ -2,6 +2,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
+import { tasks } from "../../../bench/eval/tasks/index.ts";
 import type { EvalReport } from "../../../bench/eval/types.ts";
 import { runCli } from "../../support/cli.ts";
 
@@ -122,7 +123,11 @@ describe("sparq eval", { timeout: 300_000 }, () => {
   });
 
   it.each<[string[], RegExp]>([
-    [["--tasks", "squad", "--data", "squad=/nowhere/dev.json"], /error: \/nowhere\/dev\.json: ENOENT/],
+    // A file for any task.
+    ...[...tasks.keys()].map((name): [string[], RegExp] => [
+      ["--tasks", name, "--data", `${name}=/nowhere/data`],
+      /error: \/nowhere\/data: ENOENT/,
+    ]),
     [["--tasks", "ppl", "--n", "1", "--tokens", "4096"], /a passage has \d+ tokens, the model has 4096 positions/],
     [
       ["--tasks", "recall", "--n", "1", "--variants", "sparq:r=64,k=9"],
