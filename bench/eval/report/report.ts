@@ -1,5 +1,6 @@
 import { type Html, html, page, table } from "../../report/html.ts";
 import { type Page, Pictures } from "../../report/pictures.ts";
+import { fromDense } from "../paired.ts";
 import { tasks } from "../tasks/index.ts";
 import type { EvalReport, EvalResult } from "../types.ts";
 import { type LinePoint, lineChart } from "./line-chart.ts";
@@ -70,15 +71,23 @@ async function sectionOf(model: string, report: Merged, pictures: Pictures): Pro
 function resultTable(results: readonly EvalResult[]): Html {
   const number = (value: number | null, digits = 4) =>
     value === null ? "" : String(Number(value.toPrecision(digits)));
-  const rows = results.map(({ variant, metric, value, stderr, n, bytesRatio, sparseBytesRatio }) => [
-    variant,
-    metric,
-    stderr === null ? number(value) : `${number(value)} ± ${number(stderr, 2)}`,
-    n,
-    number(bytesRatio, 3),
-    number(sparseBytesRatio, 3),
-  ]);
-  return table(["variant", "metric", "value", "n", "bytes / dense", "of sparse rows"], rows);
+  const withError = (value: number, error: number | null) =>
+    error === null ? number(value) : `${number(value)} ± ${number(error, 2)}`;
+  const rows = results.map((result) => {
+    const { variant, metric, value, stderr, n, bytesRatio, sparseBytesRatio } = result;
+    const paired = fromDense(result, results);
+    const difference = paired === null ? "" : withError(paired.difference, paired.stderr);
+    return [
+      variant,
+      metric,
+      withError(value, stderr),
+      difference,
+      n,
+      number(bytesRatio, 3),
+      number(sparseBytesRatio, 3),
+    ];
+  });
+  return table(["variant", "metric", "value", "from dense, by item", "n", "bytes / dense", "of sparse rows"], rows);
 }
 
 /** What each layer keeps, where it was observed. */
