@@ -18,7 +18,8 @@ export interface ServeOptions extends Omit<ModelBenchOptions, "model">, RecordOp
   readonly burstiness: number;
   readonly concurrency?: readonly number[];
   readonly inputTokens: number;
-  readonly outputTokens: number;
+  /** Default: 64, or with data what the file's answers have. */
+  readonly outputTokens?: number;
   readonly sharedPrefixTokens: number;
   readonly data?: string;
   readonly rounds: number;
@@ -57,9 +58,13 @@ export function addServe(bench: Command, io: CliIo, exit: (code: number) => void
       counts(1, 100_000),
     )
     .option("--input-tokens <n>", "tokens of each prompt, about", count(1, MAX_CONTEXT), 256)
-    .option("--output-tokens <n>", "tokens of each answer", count(1, MAX_CONTEXT), 64)
+    .option(
+      "--output-tokens <n>",
+      "tokens of each answer (default: 64; with --data about those of the file's answers)",
+      count(1, MAX_CONTEXT),
+    )
     .option("--shared-prefix-tokens <n>", "of a prompt's, those that a round's prompts share", count(0, MAX_CONTEXT), 0)
-    .option("--data <file>", "prompts of JSON lines or of a ShareGPT file (default: words at random)")
+    .option("--data <file>", "prompts of ShareGPT's JSON or of JSON lines (default: words at random)")
     .option("--rounds <n>", "how often, each time with other prompts", count(1, 1000), 3)
     .option("--warmup <n>", "requests before, which do not count", count(0, 10_000), 4)
     .option("--goodput <list>", "objective of a request in ms, as in ttft:200,tpot:50,e2el:3000", objective)

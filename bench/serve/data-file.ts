@@ -1,19 +1,24 @@
-import { readFileSync } from "node:fs";
 import type { Random } from "../soak/random.ts";
+import { type Exchange, readConversations } from "../throughput/conversation-file.ts";
+import { LEAST_TOKENS, MOST_PROMPT_TOKENS, MOST_TOKENS } from "../throughput/conversations.ts";
 import type { Prompt, PromptSource } from "./prompts.ts";
 
-/** Prompts of a file, in an order that the seed decides, each once. */
+/** Of English, roughly: the same for every server, so that all are asked the same. */
+const CHARACTERS_PER_TOKEN = 4;
+
+/**
+ * First prompts of a file's conversations, in an order that the seed decides, each once, to be answered about as long as they
+ * were. Those that are too short or too long are left out, as in `sparq bench throughput`.
+ */
 export class FilePrompts implements PromptSource {
   private readonly path: string;
   private readonly prompts: readonly Prompt[];
   private used = 0;
 
-  /** `outputTokens` is for entries that do not say. Throws Error, naming file and entry, for what is no prompt. */
-  constructor(path: string, outputTokens: number, random: Random) {
+  /** `outputTokens` is instead of the answers' own lengths. Throws DataError for a file that is not as it should be. */
+  constructor(path: string, outputTokens: number | undefined, random: Random) {
     this.path = path;
-    this.prompts = random.shuffle(
-      entriesOf(path).map((entry, i) => promptOf(entry, outputTokens, `${path}, ${i + 1}`)),
-    );
+    this.prompts = random.shuffle(readConversations(path).flatMap((exchange) => promptOf(exchange, outputTokens)));
   }
 
   take(n: number): readonly Prompt[] {
@@ -21,33 +26,19 @@ export class FilePrompts implements PromptSource {
     this.used += n;
     if (this.used <= this.prompts.length) return this.prompts.slice(from, this.used);
     throw new Error(
-      `${this.path} has ${this.prompts.length} prompts, and ${this.used} are needed: each is sent once, since a repeated one is cached`,
+      `${this.path} has ${this.prompts.length} prompts that are not too short or too long, and ${this.used} are needed: ` +
+        "each is sent once, since a repeated one is cached",
     );
   }
 }
 
-/** JSON lines, or a JSON array, which is what ShareGPT comes as. */
-function entriesOf(path: string): readonly unknown[] {
-  const text = readFileSync(path, "utf8").trim();
-  try {
-    if (text.startsWith("[")) return JSON.parse(text) as unknown[];
-    return text.split("\n").flatMap((line) => (line.trim() === "" ? [] : [JSON.parse(line) as unknown]));
-  } catch (error) {
-    throw new Error(`${path} is neither JSON lines nor a JSON array: ${(error as Error).message}`);
-  }
-}
-
-/** `{"prompt": "...", "output_tokens": 64}`, or a ShareGPT conversation, of which what comes first from a human is the prompt. */
-function promptOf(entry: unknown, outputTokens: number, where: string): Prompt {
-  const { prompt, output_tokens, conversations } = (entry ?? {}) as Record<string, unknown>;
-  const turns = Array.isArray(conversations) ? (conversations as { from?: unknown; value?: unknown }[]) : [];
-  const text = prompt ?? turns.find((turn) => turn?.from === "human" || turn?.from === "user")?.value;
-  if (typeof text !== "string" || text === "") {
-    throw new Error(`${where}: needs "prompt", or "conversations" with a turn from "human"`);
-  }
-  const length = output_tokens ?? outputTokens;
-  if (!Number.isSafeInteger(length) || (length as number) < 1) {
-    throw new Error(`${where}: output_tokens must be a whole number from 1, not ${JSON.stringify(output_tokens)}`);
-  }
-  return { text, outputTokens: length as number };
+/** None if it cannot be used. */
+function promptOf(exchange: Exchange | null, outputTokens: number | undefined): Prompt[] {
+  if (exchange === null) return [];
+  const { prompt, answer } = exchange;
+  const [input, own] = [prompt, answer].map((text) => Math.ceil(text.length / CHARACTERS_PER_TOKEN));
+  const output = outputTokens ?? own!;
+  const short = input! < LEAST_TOKENS || (outputTokens === undefined && output < LEAST_TOKENS);
+  const long = input! > MOST_PROMPT_TOKENS || input! + output > MOST_TOKENS;
+  return short || long ? [] : [{ text: prompt, outputTokens: output }];
 }

@@ -38,6 +38,8 @@ then there these thing think this those thought three through time together told
 two under until use very voice walk war warm was watch water way week went were what wheel when where which while white
 who whole why will wind with wood word work world would write year young your`.split(/\s+/);
 
+const OUTPUT_TOKENS = 64;
+
 /** `n` words at random. Mutates `random`. */
 export function words(n: number, random: Random): string {
   return Array.from({ length: n }, () => random.pick(WORDS)).join(" ");
@@ -45,7 +47,8 @@ export function words(n: number, random: Random): string {
 
 export interface WordPromptOptions {
   readonly inputTokens: number;
-  readonly outputTokens: number;
+  /** Default: 64. */
+  readonly outputTokens?: number;
   /** Of the input's. */
   readonly sharedPrefixTokens: number;
 }
@@ -58,7 +61,7 @@ export class WordPrompts implements PromptSource {
   private readonly outputTokens: number;
 
   constructor(options: WordPromptOptions, { overhead, perWord }: WordScale, random: Random) {
-    const { inputTokens, outputTokens, sharedPrefixTokens } = options;
+    const { inputTokens, outputTokens = OUTPUT_TOKENS, sharedPrefixTokens } = options;
     this.random = random;
     const all = Math.max(1, Math.round((inputTokens - overhead) / perWord));
     this.shared = Math.min(all - 1, Math.round(sharedPrefixTokens / perWord));

@@ -36,7 +36,7 @@ export async function runServe(options: ServeOptions, io: CliIo): Promise<number
         server: new URL(target.url).origin,
         notes: [...target.notes, ...warnings],
       },
-      ...{ threads: options.threads ?? defaultThreads(), started, measurements, skipped },
+      ...{ threads: server === null ? 0 : (options.threads ?? defaultThreads()), started, measurements, skipped },
     });
     const code = await finish(record, options, io);
     return loads.some(({ rounds }) => rounds.some(({ failures }) => failures.length > 0)) ? 1 : code;

@@ -7,8 +7,9 @@ type Settings = Readonly<Record<string, unknown>>;
 
 /** What must be the same for figures to be compared; rates and limits are the figures' labels. */
 export function settingsOf(options: ServeOptions): Settings {
-  const { endpoint, requests, inputTokens, outputTokens, sharedPrefixTokens, ignoreEos, extraBody } = options;
-  const prompts = { inputTokens, outputTokens, sharedPrefixTokens, data: options.data ?? null };
+  const { endpoint, requests, inputTokens, sharedPrefixTokens, ignoreEos, extraBody } = options;
+  const { outputTokens = null, data = null } = options;
+  const prompts = { inputTokens, outputTokens, sharedPrefixTokens, data };
   const burstiness = written(options.burstiness);
   return { endpoint, requests, burstiness, ...prompts, ignoreEos, extraBody, goodput: options.goodput ?? null };
 }

@@ -6,9 +6,9 @@ import { type Exchange, readConversations } from "./conversation-file.ts";
 import { type Workload, WorkloadError, type WorkloadModel, type WorkloadRequest } from "./workload.ts";
 
 /** vLLM's limits: shorter prompts and answers, and longer ones, are left out. */
-const LEAST_TOKENS = 4;
-const MOST_PROMPT_TOKENS = 1024;
-const MOST_TOKENS = 2048;
+export const LEAST_TOKENS = 4;
+export const MOST_PROMPT_TOKENS = 1024;
+export const MOST_TOKENS = 2048;
 
 export interface ConversationOptions {
   readonly requests: number;

@@ -45,41 +45,43 @@ describe("words at random", () => {
 });
 
 describe("prompts of a file", () => {
-  const write = (name: string, text: string) => {
-    writeFileSync(join(folder, name), text);
-    return join(folder, name);
+  const path = join(folder, "data.jsonl");
+  const write = (...conversations: readonly unknown[]) => {
+    writeFileSync(path, conversations.map((one) => JSON.stringify(one)).join("\n"));
+    return path;
   };
-  const lines = [
-    JSON.stringify({ prompt: "one", output_tokens: 3 }),
-    "",
-    JSON.stringify({
-      conversations: [
-        { from: "system", value: "be" },
-        { from: "human", value: "two" },
-        { from: "gpt", value: "x" },
-      ],
-    }),
-  ];
+  const text = (tokens: number, mark: string) => mark.repeat(4 * tokens);
 
-  it("are of JSON lines or an array, each once", () => {
-    for (const text of [lines.join("\n"), `[${lines.filter((line) => line !== "").join(",")}]`]) {
-      const source = new FilePrompts(write("data.jsonl", text), 7, new Random(1));
-      const prompts = [...source.take(1), ...source.take(1)].sort((a, b) => a.text.localeCompare(b.text));
-      expect(prompts).toEqual([
-        { text: "one", outputTokens: 3 },
-        { text: "two", outputTokens: 7 },
-      ]);
-      expect(() => source.take(1)).toThrow(/data\.jsonl has 2 prompts, and 3 are needed/);
-    }
+  it("are each taken once, to be answered about as long as they were", () => {
+    const turns = [
+      { from: "human", value: text(5, "a") },
+      { from: "gpt", value: text(9, "x") },
+      { from: "human", value: "?" },
+    ];
+    write({ conversations: turns }, { prompt: text(6, "b"), response: text(8, "y").slice(1) });
+    const source = new FilePrompts(path, undefined, new Random(1));
+    const prompts = [...source.take(1), ...source.take(1)].sort((one, other) => one.outputTokens - other.outputTokens);
+    expect(prompts).toEqual([
+      { text: text(6, "b"), outputTokens: 8 },
+      { text: text(5, "a"), outputTokens: 9 },
+    ]);
+    expect(() => source.take(1)).toThrow(/data\.jsonl has 2 prompts .*, and 3 are needed/);
+    expect(new FilePrompts(path, 3, new Random(1)).take(2).map(({ outputTokens }) => outputTokens)).toEqual([3, 3]);
   });
 
-  it.each([
-    ["{", /is neither JSON lines nor a JSON array/],
-    ['{"prompt": "a"}\n{"text": "b"}', /bad\.jsonl, 2: needs "prompt"/],
-    ["null", /bad\.jsonl, 1: needs "prompt"/],
-    ['{"prompt": ""}', /bad\.jsonl, 1: needs "prompt"/],
-    ['{"prompt": "a", "output_tokens": 0.5}', /output_tokens must be a whole number from 1, not 0\.5/],
-  ])("are refused: %s", (text, message) => {
-    expect(() => new FilePrompts(write("bad.jsonl", text), 7, new Random(1))).toThrow(message);
+  it("are left out where they are too short or too long", () => {
+    const exchange = (input: number, output: number) => ({ prompt: text(input, "a"), response: text(output, "b") });
+    write(exchange(3, 9), exchange(9, 3), exchange(1025, 9), exchange(1000, 1049), exchange(1024, 1024), {
+      conversations: [],
+    });
+    const source = new FilePrompts(path, undefined, new Random(1));
+    expect(source.take(1)[0]).toEqual({ text: text(1024, "a"), outputTokens: 1024 });
+    expect(() => source.take(1)).toThrow("has 1 prompts");
+  });
+
+  it("are refused if there are none", () => {
+    expect(() => new FilePrompts(write({ text: "b" }), 7, new Random(1))).toThrow(
+      /data\.jsonl.* has neither conversations nor prompt/,
+    );
   });
 });
