@@ -46,7 +46,9 @@ export function warningsOf({ load, rounds }: LoadRounds, sharedPrefixTokens: num
   const warnings: string[] = [];
   const lag = median(rounds.map(({ client }) => client.lagP99));
   if (lag > MOST_LAG_MS) {
-    warnings.push(`${at}: the clients' event loop was ${lag.toFixed(1)} ms late (p99): times may be that much too long`);
+    warnings.push(
+      `${at}: the clients' event loop was ${lag.toFixed(1)} ms late (p99): times may be that much too long`,
+    );
   }
   const late = rounds.flatMap(({ sentLate }) => sentLate ?? []);
   if (late.length > 0 && median(late) > MOST_LATE_MS) {
