@@ -30,7 +30,7 @@ export function half(view: DataView, at: number): number {
 }
 
 /** 4-bit values of 16 bytes: the low nibbles are elements 0..15, the high ones 16..31. */
-function nibble(view: DataView, at: number, i: number): number {
+export function nibble(view: DataView, at: number, i: number): number {
   const byte = view.getUint8(at + (i % 16));
   return i < 16 ? byte & 15 : byte >> 4;
 }
@@ -75,6 +75,20 @@ const decoders: Readonly<Record<TensorTypeName, BlockDecoder>> = {
     const d = half(view, at);
     for (let i = 0; i < 32; i++) out[to + i] = d * view.getInt8(at + 2 + i);
   },
+  // 16 bytes of 4-bit (scale, min), 64 bytes of 2-bit values, d, dmin: f16; q (d scale) - dmin min
+  Q2_K(view, at, out, to) {
+    for (let sub = 0; sub < 16; sub++) {
+      const { scale, min } = quarterScales(view, at, sub);
+      for (let i = 16 * sub; i < 16 * sub + 16; i++) out[to + i] = fround(scale * bitPair(view, at + 16, i)) - min;
+    }
+  },
+  // 32 bytes of third bits, 64 of 2-bit values, 12 of 6-bit scales, d: f16; (q - 4) (d (scale - 32))
+  Q3_K(view, at, out, to) {
+    for (let sub = 0; sub < 16; sub++) {
+      const scale = threeBitScale(view, at, sub);
+      for (let i = 16 * sub; i < 16 * sub + 16; i++) out[to + i] = scale * (threeBits(view, at, i) - 4);
+    }
+  },
   // d, dmin: f16, 8 pairs of 6-bit (scale, min) in 12 bytes, 128 bytes of nibbles; q (d scale) - dmin min
   Q4_K(view, at, out, to) {
     for (let sub = 0; sub < 8; sub++) {
@@ -100,10 +114,41 @@ const decoders: Readonly<Record<TensorTypeName, BlockDecoder>> = {
       out[to + i] = scale * (sixBits(view, at, i) - 32);
     }
   },
+  // d: f16, 16 bytes of nibbles that choose among 16 levels; level d
+  IQ4_NL(view, at, out, to) {
+    const d = half(view, at);
+    for (let i = 0; i < 32; i++) out[to + i] = d * nonlinearLevels[nibble(view, at + 2, i)]!;
+  },
 };
+
+/** What IQ4_NL's nibbles stand for: denser around zero, where weights are. */
+export const nonlinearLevels = Int8Array.of(-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113);
 
 const bits = new Uint32Array(1);
 const bitsAsFloat = new Float32Array(bits.buffer);
+
+/** Scale and minimum of sub-block `sub` (16 elements) of a Q2_K block: the nibbles of a byte. */
+export function quarterScales(view: DataView, at: number, sub: number): { scale: number; min: number } {
+  const both = view.getUint8(at + sub);
+  return { scale: fround(half(view, at + 80) * (both & 15)), min: fround(half(view, at + 82) * (both >> 4)) };
+}
+
+/** Element i (0..255) of 64 bytes of 2-bit values: two halves of 128, each of four runs of 32. */
+export function bitPair(view: DataView, at: number, i: number): number {
+  return (view.getUint8(at + 32 * (i >> 7) + (i & 31)) >> (2 * ((i >> 5) & 3))) & 3;
+}
+
+/** Element i (0..255) of a Q3_K block: bit i / 32 of byte i % 32 is its third. */
+export function threeBits(view: DataView, at: number, i: number): number {
+  return bitPair(view, at + 32, i) | (((view.getUint8(at + (i & 31)) >> (i >> 5)) & 1) << 2);
+}
+
+/** Scale of sub-block `sub` (16 elements) of a Q3_K block: four bits in a nibble of 8 bytes, two in a pair of 4 more. */
+export function threeBitScale(view: DataView, at: number, sub: number): number {
+  const low = view.getUint8(at + 96 + (sub & 7)) >> (sub < 8 ? 0 : 4);
+  const high = view.getUint8(at + 104 + (sub & 3)) >> (2 * (sub >> 2));
+  return fround(half(view, at + 108) * (((low & 15) | ((high & 3) << 4)) - 32));
+}
 
 /** Scale and minimum of sub-block `sub` of a Q4_K or Q5_K block: six bits each, the last four split over three bytes. */
 export function subBlockScales(view: DataView, at: number, sub: number): { scale: number; min: number } {

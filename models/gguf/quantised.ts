@@ -3,7 +3,18 @@
  * means is in blocks.ts; here its values are only moved, so the weights stay exactly what they are.
  */
 import type { BlockMatrix } from "../builder/weights.ts";
-import { half, nibbleOfK, sixBits, subBlockScales } from "./blocks.ts";
+import {
+  bitPair,
+  half,
+  nibble,
+  nibbleOfK,
+  nonlinearLevels,
+  quarterScales,
+  sixBits,
+  subBlockScales,
+  threeBitScale,
+  threeBits,
+} from "./blocks.ts";
 import { type TensorTypeName, tensorType } from "./types.ts";
 
 export type BlockTypeName = Exclude<TensorTypeName, "F32" | "F16" | "BF16">;
@@ -44,7 +55,8 @@ export function blockMatrix(type: BlockTypeName, bytes: Uint8Array, rows: number
   return { kind: "blocks", rows, columns, bits, blockSize, quants, scales, ...(hasOffsets ? { offsets } : {}) };
 }
 
-/** The zero point that an 8-bit BlockMatrix without offsets implies. */
+/** The zero points that BlockMatrixes without offsets imply. */
+const zero4 = 8;
 const zero8 = 128;
 
 const formats: Readonly<Record<BlockTypeName, Format>> = {
@@ -69,6 +81,22 @@ const formats: Readonly<Record<BlockTypeName, Format>> = {
   Q8_0: format(8, 32, false, (view, at, to, quantsAt, block) => {
     to.scales[block] = half(view, at);
     for (let i = 0; i < 32; i++) to.quants[quantsAt + i] = view.getInt8(at + 2 + i) + zero8;
+  }),
+  // Two and three bits take four: the kernels have no narrower ones.
+  Q2_K: format(4, 16, true, (view, at, to, quantsAt, block) => {
+    for (let sub = 0; sub < 16; sub++) {
+      const { scale, min } = quarterScales(view, at, sub);
+      to.scales[block + sub] = scale;
+      to.offsets[block + sub] = -min;
+    }
+    for (let i = 0; i < 128; i++) {
+      to.quants[quantsAt + i] = bitPair(view, at + 16, 2 * i) | (bitPair(view, at + 16, 2 * i + 1) << 4);
+    }
+  }),
+  Q3_K: format(4, 16, false, (view, at, to, quantsAt, block) => {
+    for (let sub = 0; sub < 16; sub++) to.scales[block + sub] = threeBitScale(view, at, sub);
+    const q = (i: number) => threeBits(view, at, i) - 4 + zero4;
+    for (let i = 0; i < 128; i++) to.quants[quantsAt + i] = q(2 * i) | (q(2 * i + 1) << 4);
   }),
   Q4_K: format(4, 32, true, (view, at, to, quantsAt, block) => {
     for (let sub = 0; sub < 8; sub++) {
@@ -96,6 +124,11 @@ const formats: Readonly<Record<BlockTypeName, Format>> = {
     const d = half(view, at + 208);
     for (let sub = 0; sub < 16; sub++) to.scales[block + sub] = d * view.getInt8(at + 192 + sub);
     for (let i = 0; i < 256; i++) to.quants[quantsAt + i] = sixBits(view, at, i) - 32 + zero8;
+  }),
+  // Its levels are no multiples of a step of four bits, but each is an int8.
+  IQ4_NL: format(8, 32, false, (view, at, to, quantsAt, block) => {
+    to.scales[block] = half(view, at);
+    for (let i = 0; i < 32; i++) to.quants[quantsAt + i] = nonlinearLevels[nibble(view, at + 2, i)]! + zero8;
   }),
 };
 

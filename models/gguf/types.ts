@@ -15,9 +15,12 @@ export type TensorTypeName =
   | "Q5_0"
   | "Q5_1"
   | "Q8_0"
+  | "Q2_K"
+  | "Q3_K"
   | "Q4_K"
   | "Q5_K"
-  | "Q6_K";
+  | "Q6_K"
+  | "IQ4_NL";
 
 /** Ids and block layouts from ggml.h and ggml-common.h. */
 const types: readonly TensorType[] = [
@@ -28,9 +31,12 @@ const types: readonly TensorType[] = [
   { id: 6, name: "Q5_0", blockSize: 32, blockBytes: 22 },
   { id: 7, name: "Q5_1", blockSize: 32, blockBytes: 24 },
   { id: 8, name: "Q8_0", blockSize: 32, blockBytes: 34 },
+  { id: 10, name: "Q2_K", blockSize: 256, blockBytes: 84 },
+  { id: 11, name: "Q3_K", blockSize: 256, blockBytes: 110 },
   { id: 12, name: "Q4_K", blockSize: 256, blockBytes: 144 },
   { id: 13, name: "Q5_K", blockSize: 256, blockBytes: 176 },
   { id: 14, name: "Q6_K", blockSize: 256, blockBytes: 210 },
+  { id: 20, name: "IQ4_NL", blockSize: 32, blockBytes: 18 },
   { id: 30, name: "BF16", blockSize: 1, blockBytes: 2 },
 ];
 

@@ -25,7 +25,9 @@ Type = gguf.GGMLQuantizationType
 FOLDER = GOLDEN / "gguf"
 BLOCK_TYPES = ["F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K"]
 # Byte offsets of a block's f16 scales; all other bytes of a block may be anything.
-HALVES = {"Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208], "Q4_1": [0, 2], "Q5_1": [0, 2]}
+# Blocks of these have a random generator of their own, so that the tiny model's weights do not depend on their number.
+LATER_BLOCK_TYPES = ["Q2_K", "Q3_K", "IQ4_NL"]
+HALVES = {"Q2_K": [80, 82], "Q3_K": [108], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208], "Q4_1": [0, 2], "Q5_1": [0, 2]}
 MERGES = 120
 LAYERS, HIDDEN, FEED, HEADS, KV_HEADS, CONTEXT = 2, 64, 96, 4, 2, 128
 MORE_TEXTS = [
@@ -40,9 +42,9 @@ MORE_TEXTS = [
 ]
 
 
-def blocks(random: np.random.Generator) -> dict:
+def blocks(random: np.random.Generator, types: list[str]) -> dict:
     out = {}
-    for name in BLOCK_TYPES:
+    for name in types:
         kind = Type[name]
         elements, size = gguf.GGML_QUANT_SIZES[kind]
         count = 3 if elements > 1 else 64
@@ -137,7 +139,7 @@ def main() -> None:
     folder = parser.parse_args().folder
     random = np.random.default_rng(7)
     FOLDER.mkdir(parents=True, exist_ok=True)
-    write_json(FOLDER / "blocks.json", blocks(random))
+    write_json(FOLDER / "blocks.json", blocks(random, BLOCK_TYPES) | blocks(np.random.default_rng(8), LATER_BLOCK_TYPES))
     tokenizer = cut_tokenizer(folder)
     write_tiny(FOLDER / "tiny.gguf", tokenizer, random)
     ids = random.integers(17, len(tokenizer["model"]["vocab"]), 40).tolist()

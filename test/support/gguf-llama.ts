@@ -19,9 +19,12 @@ const halfFields: Partial<Record<TensorTypeName, readonly number[]>> = {
   Q5_0: [0],
   Q5_1: [0, 2],
   Q8_0: [0],
+  Q2_K: [80, 82],
+  Q3_K: [108],
   Q4_K: [0, 2],
   Q5_K: [0, 2],
   Q6_K: [208],
+  IQ4_NL: [0],
 };
 
 /** About 2^-9 and 2^-12 as binary16: weights stay small whatever the type's range of integers. */
@@ -59,7 +62,8 @@ export const llamaMetadata: MetadataToWrite = {
   "tokenizer.ggml.tokens": [
     "<s>",
     "</s>",
-    ...Array.from({ length: sizes.vocab - 2 }, (_, i) => String.fromCharCode(65 + i)),
+    ...Array.from({ length: sizes.vocab - 3 }, (_, i) => String.fromCharCode(65 + i)),
+    "AB",
   ],
   "tokenizer.ggml.token_type": [3, 3, ...new Array<number>(sizes.vocab - 2).fill(1)],
   "tokenizer.ggml.merges": ["A B"],

@@ -94,12 +94,12 @@ describe("ggufConfig", () => {
     ],
     [{ "llama.rope.scaling.type": "yarn" }, "unsupported_config", 'scaling.type is "yarn"; supported: none, linear'],
     [{ "llama.expert_count": 8 }, "unsupported_config", "llama.expert_count is 8"],
-    [{ "tokenizer.ggml.model": "llama" }, "unsupported_config", 'tokenizer.ggml.model is "llama"; supported: gpt2'],
     [
-      { "tokenizer.ggml.pre": "qwen2" },
+      { "tokenizer.ggml.model": "bert" },
       "unsupported_config",
-      'tokenizer.ggml.pre is "qwen2"; supported: smollm, gpt-2',
+      'tokenizer.ggml.model is "bert"; supported: gpt2, llama',
     ],
+    [{ "tokenizer.ggml.pre": undefined }, "unsupported_config", "tokenizer.ggml.pre is missing; supported: gpt-2"],
     [
       { "tokenizer.ggml.tokens": undefined, "llama.vocab_size": 40 },
       "file_invalid",
@@ -110,7 +110,7 @@ describe("ggufConfig", () => {
       "file_invalid",
       "2 tokenizer.ggml.token_type for 40 tokenizer.ggml.tokens",
     ],
-    [{ "tokenizer.ggml.merges": ["AB"] }, "file_invalid", 'tokenizer.ggml.merges has "AB"'],
+    [{ "tokenizer.ggml.merges": ["AB"] }, "file_invalid", 'tokenizer.ggml.merges has "AB" at 0'],
     [{ "tokenizer.ggml.bos_token_id": 40 }, "unsupported_config", "bos_token_id is 40; there are 40 tokens"],
   ])("refuses %j by its name", async (changes, code, message) => {
     await expect(configOf(changes)).rejects.toMatchObject({ code, message: expect.stringContaining(message) });

@@ -127,7 +127,7 @@ describe("each tensor type", () => {
   /** The same weights as `type` and as the floats they stand for. */
   function bothWays(type: TensorTypeName, tied: boolean): { quantised: TensorToWrite[]; plain: TensorToWrite[] } {
     const random = seeded(tensorType(type).id);
-    const isFloat = !type.startsWith("Q");
+    const isFloat = type === "F16" || type === "BF16";
     const quantised = llamaTensors((_, elements) => {
       const bytes = isFloat ? randomFloats(type, elements, random) : randomBlocks(type, elements, random);
       return { type: tensorType(type).id, bytes };
