@@ -15,6 +15,7 @@ import {
   type SampledRow,
   type ScanDtype,
   type StepSequence,
+  type StepTimes,
   type Traffic,
 } from "./types.ts";
 
@@ -72,6 +73,8 @@ export interface SequencesOutput {
   readonly attentionSeconds: number;
   /** Of these, sampling. */
   readonly samplingSeconds: number;
+  /** Of timed steps. */
+  readonly times?: StepTimes;
 }
 
 /** A model that runs steps over its own paged store. */
@@ -85,9 +88,10 @@ export interface Session {
   readonly layers: number | undefined;
   /**
    * Runs the sequences' new tokens. Rejects for a sequence that does not fit the store or the model, with the numbers, and
-   * when a step is running already; nothing has been written to the store then.
+   * when a step is running already; nothing has been written to the store then. `timed`: says where the time goes, for which
+   * clocks are read some times a layer and row.
    */
-  step(sequences: readonly StepSequence[]): Promise<SequencesOutput>;
+  step(sequences: readonly StepSequence[], options?: { readonly timed?: boolean }): Promise<SequencesOutput>;
   /** Copies a block of the store. Throws Error while a step runs. */
   copyBlock(from: number, to: number): void;
   /** What sparse rows kept since the last reset, by layer; zeros unless opened with `observe`. Throws Error while a step runs. */
@@ -171,9 +175,9 @@ class OpenSession implements Session {
     this.vocabSize = sizes.vocabSize;
   }
 
-  async step(sequences: readonly StepSequence[]): Promise<SequencesOutput> {
+  async step(sequences: readonly StepSequence[], { timed = false } = {}): Promise<SequencesOutput> {
     const { input, logitRanges } = packStep(sequences);
-    const output = await this.session.step(input);
+    const output = await this.session.step(timed ? { ...input, timed } : input);
     const logits = logitRanges.map(({ start, end, sampled }) => {
       const rows = sampled === undefined ? end - start : 0;
       return output.logits.subarray(start * this.vocabSize, (start + rows) * this.vocabSize);
@@ -190,6 +194,7 @@ class OpenSession implements Session {
       seconds: output.seconds,
       attentionSeconds: output.attentionSeconds,
       samplingSeconds: output.samplingSeconds,
+      ...(output.times ? { times: output.times } : {}),
     };
   }
 

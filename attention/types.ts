@@ -211,6 +211,8 @@ export interface StepInput {
   readonly logitRows: Int32Array; // [R], rows of which logits are wanted, ascending
   readonly sampling?: SamplingInput;
   readonly tail?: TailInput;
+  /** Measure where the step's time goes. */
+  readonly timed?: boolean;
 }
 
 /** The sequences of a step that pass through layers [beginLayer, endLayer) only: those from the given one on. */
@@ -234,6 +236,29 @@ export interface StepOutput {
   readonly attentionSeconds: number;
   /** Of these, sampling. */
   readonly samplingSeconds: number;
+  /** Of steps that ask for it. */
+  readonly times?: StepTimes;
+}
+
+/**
+ * Where a step's time goes, in seconds. Those of attention are sums over the threads that it computes with, all layers: divided by the
+ * threads they are at most `attentionSeconds`, of which the rest is threads that wait for others.
+ */
+export interface StepTimes {
+  /** Wall time in QLinear nodes, the one that gives the logits included. 0 for models whose linears are ONNX Runtime's own. */
+  readonly linears: number;
+  /** Rope of keys, and writing keys and values. */
+  readonly append: number;
+  /** SparQ step 1: the reduced query, scores of every visible position and their softmax. */
+  readonly scan: number;
+  /** Which positions are kept. */
+  readonly topK: number;
+  /** Exact attention over these, and SparQ step 3. */
+  readonly gather: number;
+  /** Rows that attend densely. */
+  readonly dense: number;
+  /** Rows of other ranks than "sparq", all of them. */
+  readonly other: number;
 }
 
 export interface SessionOptions {

@@ -4,7 +4,7 @@ import type { AttentionSettings, KvStoreShape } from "../attention/types.ts";
 import type { ModelConfig } from "../models/types.ts";
 import { AttentionOverrideError, overrideAttention } from "../server/attention-settings.ts";
 import { OptionError } from "../server/config.ts";
-import type { ModelBenchOptions } from "./options.ts";
+import type { ModelBenchOptions, ModelOptions } from "./options.ts";
 
 /** The model's default settings with what the flags say. Throws OptionError for what the model cannot use. */
 export function attentionOf(config: ModelConfig, { r, k, local }: ModelBenchOptions): AttentionSettings {
@@ -32,7 +32,7 @@ export function served(settings: AttentionSettings, context: number): { attentio
 }
 
 /** How the cache is kept: what the flags say, else as `sparq serve` does. */
-export function cacheOf(options: ModelBenchOptions): Required<Pick<KvStoreShape, "dtype" | "scanDtype">> {
+export function cacheOf(options: ModelOptions): Required<Pick<KvStoreShape, "dtype" | "scanDtype">> {
   const { kvDtype = defaultCache.dtype, scanDtype = defaultCache.scanDtype } = options;
   return { dtype: kvDtype, scanDtype };
 }

@@ -10,6 +10,7 @@ import { addPace } from "./pace/command.ts";
 import { addServe } from "./serve/command.ts";
 import { addSoak } from "./soak/command.ts";
 import { addSpeculation } from "./speculation/command.ts";
+import { addSweep } from "./sweep/command.ts";
 import { addThroughput } from "./throughput/command.ts";
 
 /** Adds a subcommand to `sparq bench`. Its file defines the options alone and imports what measures when it runs. */
@@ -20,6 +21,7 @@ const subcommands: readonly AddBench[] = [
   addThroughput,
   addKernel,
   addDecode,
+  addSweep,
   addPace,
   addServe,
   addOverhead,

@@ -23,27 +23,42 @@ export function counts(min: number, max: number): (text: string) => readonly num
 export const MAX_CONTEXT = 2 ** 20;
 
 /** What every measurement of a model takes; SPARQ_MODEL, SPARQ_THREADS, ... set it as well. */
-export interface ModelBenchOptions {
+export interface ModelOptions {
   readonly model: string;
   readonly threads?: number;
   readonly kvDtype?: CacheDtype;
   readonly scanDtype?: ScanDtype;
+}
+
+/** And what those take that measure one setting of SparQ. */
+export interface ModelBenchOptions extends ModelOptions {
   readonly r?: number;
   readonly k?: number;
   readonly local?: number;
 }
 
-export function addModelBenchOptions(command: Command, model: string): Command {
-  const add = (flags: string, description: string, parse?: ((text: string) => unknown) | readonly string[]) => {
+type AddOption = (flags: string, description: string, parse?: ((text: string) => unknown) | readonly string[]) => void;
+
+function addingTo(command: Command): AddOption {
+  return (flags, description, parse) => {
     const option = new Option(flags, description);
     if (typeof parse === "function") option.argParser(parse);
     else if (parse) option.choices(parse);
     command.addOption(option.env(variableOf(option.attributeName())));
   };
+}
+
+export function addModelOptions(command: Command, model: string): Command {
+  const add = addingTo(command);
   add("--model <name|path>", `a built-in or pulled model, or a file (default: ${model})`);
   add("--threads <n>", "threads to compute with (default: what this container may use)", count(1, 1024));
   add("--kv-dtype <type>", "how sparq keeps keys and values (default: as sparq serve)", cacheDtypes);
   add("--scan-dtype <type>", "how sparq keeps the keys that SparQ scans (default: as sparq serve)", scanDtypes);
+  return command;
+}
+
+export function addModelBenchOptions(command: Command, model: string): Command {
+  const add = addingTo(addModelOptions(command, model));
   add("--r <n>", "SparQ: query components in the score pass (default: a quarter of the head size)", count(1, 65536));
   add(
     "--k <n>",

@@ -141,6 +141,7 @@ class StepJob : public Job {
     object.Set("seconds", output_.seconds);
     object.Set("attentionSeconds", output_.attentionSeconds);
     object.Set("samplingSeconds", output_.samplingSeconds);
+    if (input_.timed) object.Set("times", timesObject(env, output_));
     return object;
   }
 

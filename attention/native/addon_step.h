@@ -69,7 +69,8 @@ inline StepInput stepInputOf(const Napi::Object& input) {
           .tokenIds = int32Field(input, "tokenIds"),
           .logitRows = int32Field(input, "logitRows"),
           .sampling = samplingOf(input.Get("sampling")),
-          .tail = tailOf(input.Get("tail"))};
+          .tail = tailOf(input.Get("tail")),
+          .timed = flagField(input, "timed")};
 }
 
 // Hands the memory over without a copy; it is freed when JavaScript drops the array.
@@ -87,6 +88,16 @@ Array copyOf(Napi::Env env, const std::vector<T>& values) {
   Array array = Array::New(env, values.size());
   std::copy(values.begin(), values.end(), array.Data());
   return array;
+}
+
+inline Napi::Object timesObject(Napi::Env env, const StepOutput& output) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("linears", output.linearSeconds);
+  int i = 0;
+  for (const char* name : {"append", "scan", "topK", "gather", "dense", "other"}) {
+    object.Set(name, static_cast<double>(output.phaseTimes.of[i++]) * 1e-9);
+  }
+  return object;
 }
 
 inline Napi::Object sampledObject(Napi::Env env, const SampledRows& rows) {

@@ -1,6 +1,7 @@
 // One layer's attention over a ragged step: cuts it into tasks for the pool. How the work is cut depends on the step and on
 // the number of threads; what comes out does not (see kernels.h).
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <memory>
 #include <new>
@@ -257,13 +258,23 @@ void* threadScratch(size_t bytes) {
   return memory.get();
 }
 
+int64_t nanoseconds() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+void addTime(PhaseTimes& times, Phase phase, int64_t nanoseconds) {
+  __atomic_fetch_add(&times.of[static_cast<int>(phase)], nanoseconds, __ATOMIC_RELAXED);
+}
+
 void appendLayer(Path path, KvStore& store, const LayerParams& params, const Step& step, const Projection& k,
-                 const Projection& v, const Pool& pool) {
+                 const Projection& v, const Pool& pool, PhaseTimes* times) {
   const Kernels& kernels = kernelsOf(path);
-  const LayerCall call{store, params, step, k, k, v, nullptr};
+  const LayerCall call{store, params, step, k, k, v, nullptr, nullptr, KernelFault::None, times};
   const size_t heads = params.kvHeads;
   run(pool, step.sequenceCount * heads, [&](size_t i) {
+    Lap lap(call);
     kernels.append(call, {step.sequences + i / heads, static_cast<int32_t>(i % heads)});
+    lap.end(Phase::Append);
   });
 }
 
@@ -273,7 +284,8 @@ void attendAppended(Path path, const KvStore& store, const LayerParams& params, 
   Plan& tasks = plan;  // the pool's threads must see this thread's
   const Kernels& kernels = kernelsOf(path);
   std::vector<ObservedRow> observed(evaluation.observation ? size_t(step.rows) * params.kvHeads : 0);
-  const LayerCall call{store, params, step, q, q, q, out, evaluation.observation ? observed.data() : nullptr, evaluation.fault};
+  const LayerCall call{store, params, step, q, q, q, out, evaluation.observation ? observed.data() : nullptr, evaluation.fault,
+                       evaluation.times};
   planTasks(call, kernels.tileQueries, pool.threads, tasks);
   const size_t dense = tasks.dense.size(), scans = tasks.scans.size();
   const size_t whole = tasks.sparq.size();
@@ -282,9 +294,11 @@ void attendAppended(Path path, const KvStore& store, const LayerParams& params, 
       kernels.sparqFinish(call, tasks.sparq[i]);
     } else if (i < whole + dense) {
       i -= whole;
+      Lap lap(call);
       kernels.dense(call, tasks.dense[i]);
       const int32_t owner = tasks.denseOwners.empty() ? -1 : tasks.denseOwners[i];
       if (owner >= 0 && isLast(tasks.combinesWaitFor[owner])) kernels.combine(call, tasks.combines[owner]);
+      lap.end(Phase::Dense);
     } else {
       i -= whole + dense;
       kernels.sparqScan(call, tasks.scans[i]);
@@ -292,10 +306,18 @@ void attendAppended(Path path, const KvStore& store, const LayerParams& params, 
       if (isLast(tasks.finishesWaitFor[owner])) kernels.sparqFinish(call, tasks.finishes[owner]);
     }
   });
-  run(pool, tasks.ranked.size(), [&](size_t i) { kernels.ranked(call, tasks.ranked[i]); });
+  run(pool, tasks.ranked.size(), [&](size_t i) {
+    Lap lap(call);
+    kernels.ranked(call, tasks.ranked[i]);
+    lap.end(Phase::Other);
+  });
   if (store.masses()) {
     const std::vector<MassTask> mass = massTasks(call);
-    run(pool, mass.size(), [&](size_t i) { kernels.mass(call, mass[i]); });
+    run(pool, mass.size(), [&](size_t i) {
+      Lap lap(call);
+      kernels.mass(call, mass[i]);
+      lap.end(Phase::Other);
+    });
   }
   if (evaluation.observation) addObserved(call, *evaluation.observation);
   if (traffic) addTraffic(call, *traffic);
@@ -304,7 +326,7 @@ void attendAppended(Path path, const KvStore& store, const LayerParams& params, 
 void attendLayer(Path path, KvStore& store, const LayerParams& params, const Step& step, const Projection& q,
                  const Projection& k, const Projection& v, float* out, const Pool& pool, Traffic* traffic,
                  const Evaluation& evaluation) {
-  appendLayer(path, store, params, step, k, v, pool);
+  appendLayer(path, store, params, step, k, v, pool, evaluation.times);
   attendAppended(path, store, params, step, q, out, pool, traffic, evaluation);
 }
 

@@ -83,8 +83,12 @@ void step(Path path, KvStore& store, const Model& model, const std::vector<Run*>
   const Step all{sequences.data(), int32_t(sequences.size()), rows, p.rotaryDim ? cosSin.data() : nullptr};
   const Projection q = projection(0), k = projection(qWidth), v = projection(qWidth + kvWidth);
   Traffic traffic;
+  // Every other step is timed, which must not change what comes out.
+  static int steps = 0;
+  PhaseTimes times;
+  PhaseTimes* const timed = steps++ % 2 ? &times : nullptr;
   if (appendOnly) appendLayer(path, store, p, all, k, v, reference::threads(threads));
-  else attendLayer(path, store, p, all, q, k, v, out.data(), reference::threads(threads), &traffic, {observation, KernelFault::None});
+  else attendLayer(path, store, p, all, q, k, v, out.data(), reference::threads(threads), &traffic, {observation, KernelFault::None, timed});
   for (size_t s = 0, row = 0; s < runs.size(); s++) {
     for (int i = 0; i < rowCounts[s] && !appendOnly; i++, row++) runs[s]->out.emplace_back(&out[row * qWidth], &out[row * qWidth] + qWidth);
     runs[s]->done += rowCounts[s];

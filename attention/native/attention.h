@@ -164,10 +164,27 @@ enum class KernelFault : int32_t {
   Group = 3,  // each KV head attends for the queries of its neighbour
 };
 
+// What a layer's tasks do, for those who ask where the time goes.
+enum class Phase : int32_t {
+  Append = 0,  // rope of keys, writing keys and values
+  Scan = 1,    // SparQ step 1: the reduced query, scores of every visible position and their softmax
+  TopK = 2,    // which positions are kept
+  Gather = 3,  // exact attention over these; SparQ step 3
+  Dense = 4,   // rows that attend densely
+  Other = 5,   // rows of other ranks than SparQ's, all of them
+};
+constexpr int kPhases = 6;
+
+// Nanoseconds of each phase, summed over threads.
+struct PhaseTimes {
+  int64_t of[kPhases] = {};
+};
+
 // What is not attention itself. With an observation every key is read once more.
 struct Evaluation {
   Observation* observation = nullptr;  // added to
   KernelFault fault = KernelFault::None;
+  PhaseTimes* times = nullptr;  // added to
 };
 
 // A thread pool: runs task(user, i) for every i in [0, n) and returns when all are done.
@@ -186,7 +203,7 @@ void attendLayer(Path path, KvStore& store, const LayerParams& params, const Ste
                  const Evaluation& evaluation = {});
 // Its two halves.
 void appendLayer(Path path, KvStore& store, const LayerParams& params, const Step& step, const Projection& k,
-                 const Projection& v, const Pool& pool);
+                 const Projection& v, const Pool& pool, PhaseTimes* times = nullptr);
 void attendAppended(Path path, const KvStore& store, const LayerParams& params, const Step& step, const Projection& q, float* out,
                     const Pool& pool, Traffic* traffic, const Evaluation& evaluation = {});
 

@@ -28,6 +28,26 @@ struct LayerCall {
   float* out;  // [rows][heads * headDim]
   ObservedRow* observed = nullptr;  // [rows][kvHeads], to be filled if not null
   KernelFault fault = KernelFault::None;
+  PhaseTimes* times = nullptr;  // added to if not null
+};
+
+// Of a clock that only goes forward.
+int64_t nanoseconds();
+// May be called by several threads at once.
+void addTime(PhaseTimes& times, Phase phase, int64_t nanoseconds);
+
+// Where a task's time goes, if its call asks for it: each end() gives what passed since the one before to a phase. Inlined in any case:
+// the linker must not share what was compiled for other instruction sets.
+struct Lap {
+  [[gnu::always_inline]] explicit Lap(const LayerCall& call) : times(call.times), last(times ? nanoseconds() : 0) {}
+  [[gnu::always_inline]] void end(Phase phase) {
+    if (!times) return;
+    const int64_t now = nanoseconds();
+    addTime(*times, phase, now - last);
+    last = now;
+  }
+  PhaseTimes* const times;
+  int64_t last;
 };
 
 // Writes one sequence's new rows into the pages of one KV head.

@@ -1,5 +1,7 @@
 #include "ort_linears.h"
 
+#include <chrono>
+
 #include "ort_kernel.h"
 #include "ort_ops.h"
 #include "qlinear.h"
@@ -9,6 +11,8 @@ namespace sparq {
 using ort::check;
 
 namespace {
+
+using Clock = std::chrono::steady_clock;
 
 constexpr size_t kWeights = 1, kBias = 2;  // inputs
 
@@ -70,8 +74,10 @@ struct QLinear {
     }
     std::vector<int64_t> outShape = input.shape;
     outShape.back() = shape.outputs;
-    qlinear(context.path, shape, weights, bias, activations, input.data, outputOf(kernelContext, outShape), input.rows(),
-            poolOf(kernelContext, context.threads));
+    float* out = outputOf(kernelContext, outShape);
+    const auto started = context.timed ? Clock::now() : Clock::time_point();
+    qlinear(context.path, shape, weights, bias, activations, input.data, out, input.rows(), poolOf(kernelContext, context.threads));
+    if (context.timed) context.linearSeconds += std::chrono::duration<double>(Clock::now() - started).count();
   }
 
   StepContext& context;

@@ -112,7 +112,8 @@ struct PagedAttention {
     const auto started = std::chrono::steady_clock::now();
     attendLayer(context.path, context.store, params, step, qProjection, kProjection, vProjection, out,
                 poolOf(kernelContext, context.threads), &context.traffic,
-                {context.observe ? &context.observations[params.layer] : nullptr, context.fault});
+                {context.observe ? &context.observations[params.layer] : nullptr, context.fault,
+                 context.timed ? &context.phaseTimes : nullptr});
     context.attentionSeconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
   }
 
@@ -196,14 +197,16 @@ struct JoinProducts {
   StepContext& context;
 };
 
-void StepContext::begin(std::vector<Sequence> newSequences, int32_t newRows, Tail newTail, float* newParked) {
+void StepContext::begin(std::vector<Sequence> newSequences, int32_t newRows, Tail newTail, float* newParked, bool newTimed) {
   sequences = std::move(newSequences);
   rows = newRows;
   tail = std::move(newTail);
   wholeRows_ = tail.present() ? sequences[tail.firstSequence].rowStart : rows;
   parked = newParked;
   traffic = {};
-  attentionSeconds = 0;
+  timed = newTimed;
+  attentionSeconds = linearSeconds = 0;
+  phaseTimes = {};
   for (auto& table : ropeTables_) table->filled = false;
 }
 

@@ -46,7 +46,8 @@ class StepContext {
 
   // The sequences point into memory that must last until the step has ended.
   // So must `parked`, where the tail's rows go that stop before the last layer: [rows][relayWidth].
-  void begin(std::vector<Sequence> sequences, int32_t rows, Tail tail = {}, float* parked = nullptr);
+  // `timed`: it is measured where its time goes.
+  void begin(std::vector<Sequence> sequences, int32_t rows, Tail tail = {}, float* parked = nullptr, bool timed = false);
 
   // The step as this layer sees it.
   int32_t rowsAt(int32_t layer) const { return tail.isIn(layer) ? rows : wholeRows_; }
@@ -79,6 +80,9 @@ class StepContext {
   float* parked = nullptr;
   Traffic traffic;              // of the current step
   double attentionSeconds = 0;  // of the current step, wall time, summed over its layers
+  bool timed = false;           // and the next two are measured
+  double linearSeconds = 0;     // wall time, of QLinear nodes
+  PhaseTimes phaseTimes;
 
  private:
   static void claim(const char* op, std::map<int32_t, std::string>& nodes, int32_t layer, const std::string& node);

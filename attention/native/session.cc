@@ -204,13 +204,15 @@ StepOutput Session::step(const StepInput& input) {
     output.hiddenCount = size_t(input.batch.rowCount() - rowCountOfWhole) * relayWidth();
     output.hidden = allocateFloats(output.hiddenCount);
   }
-  context_.begin(input.batch.sequences(), input.batch.rowCount(), tail, output.hidden.get());
+  context_.begin(input.batch.sequences(), input.batch.rowCount(), tail, output.hidden.get(), input.timed);
   ort::Status* status = ort::runWithBinding(session_.get(), nullptr, binding_.get());
   // The binding must not keep looking at this step's memory.
   ort::clearBoundInputs(binding_.get());
   ort::clearBoundOutputs(binding_.get());
   output.traffic = context_.end();
   output.attentionSeconds = context_.attentionSeconds;
+  output.linearSeconds = context_.linearSeconds;
+  output.phaseTimes = context_.phaseTimes;
   check(status);
   const auto computed = std::chrono::steady_clock::now();
   output.sampled = sample(input.sampling, logits.get());

@@ -36,6 +36,8 @@ struct StepOutput {
   double attentionSeconds = 0;  // of `seconds`: all layers' attention, the writing of their keys and values included
   Traffic traffic;
   double seconds = 0;  // wall time of the step
+  double linearSeconds = 0;  // of `seconds`, in QLinear nodes; of timed steps, as the next
+  PhaseTimes phaseTimes;
 };
 
 class Session {

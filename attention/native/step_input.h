@@ -40,6 +40,7 @@ struct StepInput {
   std::vector<int32_t> logitRows;  // [R], ascending
   SamplingInput sampling = {};     // of logit rows; of none by default
   Tail tail = {};
+  bool timed = false;  // measure where the step's time goes
 };
 
 // Throws std::invalid_argument that names the field, its index and the numbers, when a batch of `rows` rows does not fit

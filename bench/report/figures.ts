@@ -1,6 +1,7 @@
 import type { Spec } from "vega";
 import type { BenchRecord } from "../record/record.ts";
 import { serveFigures } from "../serve/figures.ts";
+import { sweepFigures } from "../sweep/figures.ts";
 import { throughputFigures } from "../throughput/figures.ts";
 
 /** A picture of a record. */
@@ -13,6 +14,7 @@ export interface Figure {
 
 /** The pictures of each benchmark that has any, by the record's `bench`. */
 export const figuresOf: Readonly<Record<string, (record: BenchRecord) => readonly Figure[]>> = {
+  sweep: sweepFigures,
   throughput: throughputFigures,
   serve: serveFigures,
 };

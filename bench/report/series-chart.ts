@@ -13,6 +13,8 @@ export interface SeriesChart {
   readonly logY?: boolean;
   /** A line across: 1 for ratios. */
   readonly rule?: number;
+  /** All series of a report, where one has the same colour in every picture; default: those that there are. */
+  readonly colours?: readonly string[];
 }
 
 /** A line for each series, with the measurements' intervals as bars. Those without the label are left out. */
@@ -25,6 +27,7 @@ export function seriesChart(measurements: readonly Measurement[], chart: SeriesC
   });
   points.sort((a, b) => a.x - b.x);
   const places = [...new Set(points.map(({ x }) => x))];
+  const there = [...new Set(points.map(({ series }) => series))];
   const stroke = { scale: "colour", field: "series" };
   const x = { scale: "x", field: "x" };
   return {
@@ -44,13 +47,13 @@ export function seriesChart(measurements: readonly Measurement[], chart: SeriesC
             nice: true,
             zero: true,
           },
-      { name: "colour", type: "ordinal", domain: { data: "points", field: "series" }, range: "category" },
+      { name: "colour", type: "ordinal", domain: [...(chart.colours ?? there)], range: "category" },
     ],
     axes: [
       { orient: "bottom", scale: "x", title: chart.xTitle, format: ".12~g", values: places },
       { orient: "left", scale: "y", title: chart.y, grid: true, ...(chart.logY ? { tickCount: 5, format: "~g" } : {}) },
     ],
-    legends: [{ stroke: "colour", symbolType: "stroke" }],
+    legends: [{ stroke: "colour", symbolType: "stroke", values: there }],
     marks: [
       ...(chart.rule === undefined ? [] : [ruleAt(chart.rule)]),
       {
