@@ -8,6 +8,7 @@ export interface SweepOptions extends ModelOptions, RecordOptions {
   readonly batch?: readonly number[];
   readonly variants?: string;
   readonly rounds?: number;
+  readonly roundMs: number;
   readonly quick?: boolean;
 }
 
@@ -34,6 +35,7 @@ export function addSweep(bench: Command, io: CliIo, exit: (code: number) => void
       "ways to attend, as of sparq eval, dense among them (default: dense,default,sparq:1/2,sparq:1/4,sparq:1/8)",
     )
     .option("--rounds <n>", "rounds of each variant, in turn (default: 9, 3 with --quick)", count(3, 1000))
+    .option("--round-ms <n>", "a round's steps of a variant take about so long, or one step", count(1, 60_000), 100)
     .option(
       "--quick",
       "contexts of 1024, 4096 and 16384, batches of 1 and 8, three variants; an end within two minutes",

@@ -39,13 +39,14 @@ export interface CellConditions {
   readonly tables: readonly (readonly number[])[];
   readonly tokens: readonly number[];
   readonly rounds: number;
+  /** A way's steps of a round take about so long; it is one at least. */
+  readonly roundMs: number;
   /** Bytes a second, now. */
   readonly readBandwidth: () => number;
   readonly stop: AbortSignal;
 }
 
-/** A way's share of a round lasts about so long. */
-const ROUND_MS = 100;
+/** Of a way in a round. */
 const MOST_STEPS = 16;
 /** Steps of each way that do not count. */
 const WARM_UP = 2;
@@ -55,7 +56,7 @@ const WARM_UP = 2;
  * many a round of each is.
  */
 export async function measureCell(cell: Cell, ways: readonly Way[], conditions: CellConditions): Promise<MeasuredCell> {
-  const { rounds, readBandwidth, stop } = conditions;
+  const { rounds, roundMs, readBandwidth, stop } = conditions;
   const run = async ({ attention }: Way, round: number) => {
     stop.throwIfAborted();
     return timedStep(conditions.session, sequencesOf(cell, attention, round, conditions));
@@ -66,7 +67,7 @@ export async function measureCell(cell: Cell, ways: readonly Way[], conditions: 
     for (const way of ways) warm.push(await run(way, -round));
   }
   const slowest = Math.max(...warm.map(({ ms }) => ms));
-  const stepsOfRound = Math.max(1, Math.min(MOST_STEPS, Math.round(ROUND_MS / slowest)));
+  const stepsOfRound = Math.max(1, Math.min(MOST_STEPS, Math.round(roundMs / slowest)));
   const steps = ways.map((): TimedStep[] => []);
   const bandwidth: number[] = [];
   for (let round = 1; round <= rounds; round++) {

@@ -114,7 +114,9 @@ class Sweep {
       io.err(`${progressOf(cell, i, cells.length)}\n`);
       const tables = await cache.tablesOf(cell, io.stop);
       const ways = this.parts.variants.map((variant) => ({ variant: variant.name, ...this.at(variant, cell.context) }));
-      const conditions = { session, tables, tokens, rounds: this.rounds, readBandwidth, stop: io.stop };
+      const { rounds } = this;
+      const { roundMs } = options;
+      const conditions = { session, tables, tokens, rounds, roundMs, readBandwidth, stop: io.stop };
       const measured = await measureCell(cell, ways, conditions);
       stepsOfRound[nameOf(cell)] = measured.stepsOfRound;
       measurements.push(...measurementsOf(cell, measured, weightBytes));

@@ -17,7 +17,7 @@ afterAll(() => rmSync(folder, { recursive: true }));
 const BANDWIDTH = 2e10;
 vi.spyOn(loadAddon(), "readBandwidth").mockReturnValue(BANDWIDTH);
 
-const tiny = ["--model", "tiny-llama", "--threads", "1", "--rounds", "3"];
+const tiny = ["--model", "tiny-llama", "--threads", "1", "--rounds", "3", "--round-ms", "1"];
 
 it("measures cells of a built-in model, and draws them", async () => {
   const [json, report] = [join(folder, "sweep.json"), join(folder, "sweep.html")];
