@@ -106,7 +106,7 @@ export function addThroughput(bench: Command, io: CliIo, exit: (code: number) =>
     )
     .option("--prefill-slowdown <x>", "as sparq serve has it, 0 for no limit", slowdown, 1.75);
   addRecordOptions(command).action(async (options: Omit<ThroughputOptions, "model"> & { model?: string }) => {
-    const wrong = misplaced(options);
+    const wrong = misplaced(options) ?? tooWide(options);
     if (wrong !== undefined) command.error(`error: ${wrong}`);
     const { runThroughput } = await import("./run.ts");
     exit(await runThroughput({ ...options, model: options.model ?? MODEL }, io));
@@ -121,6 +121,12 @@ function misplaced(options: WorkloadOptions): string | undefined {
   if (wrong === undefined) return undefined;
   const [option, names] = wrong;
   return `${flagOf(option)} goes with --workload ${names.join(" or ")}, not ${options.workload}`;
+}
+
+/** A batch that would never be full, as a message. */
+function tooWide({ batch, requests }: Pick<ThroughputOptions, "batch" | "requests">): string | undefined {
+  const most = Math.max(...batch);
+  return most <= requests ? undefined : `--batch ${most} needs as many requests at least, --requests is ${requests}`;
 }
 
 function ratio(text: string): number {

@@ -1,7 +1,7 @@
 import type { Measurement } from "../record/measurement.ts";
 import type { BenchRecord } from "../record/record.ts";
 import type { Figure } from "../report/figures.ts";
-import { type SeriesChart, seriesChart } from "../report/series-chart.ts";
+import { seriesChart } from "../report/series-chart.ts";
 import { AGAINST_FIRST } from "./measurements.ts";
 
 /** What pictures have along the x axis, where there is more than one value of it. */
@@ -37,26 +37,36 @@ const pictures: readonly Picture[] = [
   },
 ];
 
-/** Speed, its ratio and bytes, over batches and over input lengths as far as the record has several; else over batches. */
+/**
+ * Over batches, and over input lengths, as far as the record has several; else over batches. What has several of both gets a
+ * picture for each of the other's.
+ */
 export function throughputFigures({ measurements }: BenchRecord): Figure[] {
-  const several = axes.filter(({ x }) => new Set(measurements.map(({ labels }) => labels[x])).size > 1);
+  const valuesOf = (label: string) => [...new Set(measurements.map(({ labels }) => labels[label]))];
+  const several = axes.filter(({ x }) => valuesOf(x).length > 1);
   const drawn = several.length > 0 ? several : axes.slice(0, 1);
   return drawn.flatMap(({ x, xTitle }) =>
-    pictures.flatMap(({ id, name, caption, y, axes: its }): Figure[] => {
-      const own = measurements.filter((measurement) => measurement.name === name);
-      if (own.length === 0 || !its.includes(x)) return [];
-      const rule = name === AGAINST_FIRST ? { rule: 1 } : {};
-      const chart: SeriesChart = { x, xTitle, y, seriesOf: (labels) => seriesOf(labels, x, own), logX: true, ...rule };
-      return [{ id: `${id}-by-${x}`, caption, spec: seriesChart(own, chart) }];
+    pictures.flatMap((picture) => {
+      if (!picture.axes.includes(x)) return [];
+      const chart = { x, xTitle, y: picture.y, seriesOf: variantOf, logX: true };
+      const rule = picture.name === AGAINST_FIRST ? { rule: 1 } : {};
+      const own = measurements.filter(({ name }) => name === picture.name);
+      const other = axes.find((axis) => axis.x !== x)!.x;
+      // Bytes do not depend on the batch: those of one are all.
+      const panels = picture.axes.includes(other) ? valuesOf(other) : valuesOf(other).slice(0, 1);
+      return panels.flatMap((panel): Figure[] => {
+        const points = own.filter(({ labels }) => labels[other] === panel);
+        if (points.length === 0) return [];
+        const spec = seriesChart(points, { ...chart, ...rule });
+        if (panels.length === 1) return [{ id: `${picture.id}-by-${x}`, caption: picture.caption, spec }];
+        return [
+          { id: `${picture.id}-by-${x}-${other}-${panel}`, caption: `${picture.caption}, ${other} ${panel}`, spec },
+        ];
+      });
     }),
   );
 }
 
-/** The variant, and what else differs among the figures beside `x`. */
-function seriesOf(labels: Measurement["labels"], x: string, all: readonly Measurement[]): string {
-  const differing = Object.keys(labels).filter((label) => {
-    if (label === x || label === "variant") return false;
-    return new Set(all.map((other) => other.labels[label])).size > 1;
-  });
-  return [labels.variant, ...differing.map((label) => `${label} ${labels[label]}`)].join(", ");
+function variantOf({ variant }: Measurement["labels"]): string {
+  return String(variant);
 }

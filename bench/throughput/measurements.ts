@@ -13,6 +13,12 @@ export interface Case {
   readonly reference: readonly OfflineRun[] | null;
 }
 
+/** Requests a second, round by round. */
+export const AGAINST_FIRST = "speed against the first variant";
+
+/** Of the time that the threads could have computed: what is missing, others had. */
+export const PROCESSOR_TIME = "processor time";
+
 type Figure = readonly [
   name: string,
   unit: string,
@@ -55,6 +61,7 @@ const details: readonly Figure[] = [
   ],
   ["time outside of steps", "%", null, (run) => 100 * (1 - stepSeconds(run) / run.seconds)],
   ["attention's part of steps", "%", null, (run) => (100 * attentionSeconds(run)) / stepSeconds(run)],
+  [PROCESSOR_TIME, "%", null, ({ cpuSeconds, seconds, threads }) => (100 * cpuSeconds) / (seconds * threads)],
   ["peak cache use", "blocks", null, ({ peakBlocks }) => peakBlocks],
   ["peak share of the cache", "%", null, ({ peakBlocks, blocks }) => (100 * peakBlocks) / blocks],
   ["prefix cache hits", "%", null, ({ cachedPromptTokens, promptTokens }) => (100 * cachedPromptTokens) / promptTokens],
@@ -85,9 +92,6 @@ export function measurementsOf({ labels, runs, traffic, reference }: Case, reque
     ratioOf({ name: AGAINST_FIRST, labels, better: "higher" }, runs.map(speed), reference.map(speed)),
   ];
 }
-
-/** Requests a second, round by round. */
-export const AGAINST_FIRST = "speed against the first variant";
 
 function stepSeconds({ steps }: OfflineRun): number {
   return steps.reduce((sum, { seconds }) => sum + seconds, 0);

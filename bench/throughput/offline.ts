@@ -27,6 +27,9 @@ export interface OfflineOptions {
 export interface OfflineRun {
   /** From the first request's arrival to the last one's end. */
   readonly seconds: number;
+  /** Processor time of this process meanwhile, all threads together, and how many threads compute. */
+  readonly cpuSeconds: number;
+  readonly threads: number;
   readonly steps: readonly Pick<ObservedStep, "seconds" | "attentionSeconds">[];
   readonly promptTokens: number;
   /** Of these, served from the prefix cache. */
@@ -81,6 +84,7 @@ export async function runOffline(workload: Workload, variant: Variant, options: 
   });
   const requests = workload.requests.map((request, i) => requestOf(request, `request ${i + 1}`, variant, config));
   try {
+    const cpuBefore = process.cpuUsage();
     const started = performance.now();
     const answers = await Promise.all(
       requests.map(async (request) => {
@@ -90,9 +94,12 @@ export async function runOffline(workload: Workload, variant: Variant, options: 
       }),
     );
     const seconds = (performance.now() - started) / 1000;
+    const cpu = process.cpuUsage(cpuBefore);
     const sum = (of: (answer: Answer) => number) => answers.reduce((total, answer) => total + of(answer), 0);
     return {
       seconds,
+      cpuSeconds: (cpu.user + cpu.system) / 1e6,
+      threads: session.threads,
       steps,
       promptTokens: sum(({ summary }) => summary.promptTokens),
       cachedPromptTokens: sum(({ summary }) => summary.cachedPromptTokens),

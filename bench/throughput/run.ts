@@ -14,7 +14,7 @@ import { type Counted, countTraffic } from "./count.ts";
 import { measurementsOf } from "./measurements.ts";
 import { OfflineError, type OfflineOptions, type OfflineRun, runOffline } from "./offline.ts";
 import { Stores } from "./stores.ts";
-import { tableOf } from "./table.ts";
+import { tableOf, warningOf } from "./table.ts";
 import { checkFits, describeWorkload, type Workload } from "./workload.ts";
 import { workloadsOf } from "./workloads.ts";
 
@@ -71,6 +71,7 @@ export async function runThroughput(options: ThroughputOptions, io: CliIo): Prom
       measurements,
     });
     io.out(tableOf(record, variants[0]!.name));
+    io.err(warningOf(record));
     if (options.baseline) io.out("\n");
     return await finish(record, options, io);
   } catch (error) {
@@ -93,8 +94,8 @@ function variantsOf(text: string): Variant[] {
 type EngineOptions = Pick<OfflineOptions, "config" | "tokenizer" | "prefillSlowdown" | "signal">;
 
 class Bench {
-  /** SHA-256 of all output tokens, of each workload and variant. */
-  readonly outputs: { readonly labels: Measurement["labels"]; readonly sha256: string }[] = [];
+  /** Of each workload and variant, what SHA-256 of all output tokens begins with. */
+  readonly outputs: Record<string, string> = {};
   private readonly options: ThroughputOptions;
   private readonly variants: readonly Variant[];
   private readonly stores: Stores;
@@ -122,11 +123,10 @@ class Bench {
     const total = workloads * this.variants.length * (1 + rounds * batches.length) * requests;
     const counted: Counted[] = [];
     for (const variant of this.variants) {
-      const what = titleOf(workload, `counting, ${variant.name}`);
+      const what = titleOf(workload, `counting bytes, ${variant.name}`);
       const options = await this.optionsOf(variant, Math.max(...batches), what, total);
       counted.push(await countTraffic(workload, variant, options));
-      const { digest } = counted.at(-1)!.run;
-      this.outputs.push({ labels: { variant: variant.name, ...workload.labels }, sha256: digest });
+      this.outputs[titleOf(workload, variant.name)] = counted.at(-1)!.run.digest.slice(0, 16);
     }
     const runs = new Map(batches.map((batch) => [batch, this.variants.map((): OfflineRun[] => [])]));
     for (let round = 0; round < rounds; round++) {

@@ -1,6 +1,6 @@
 import type { Measurement } from "../record/measurement.ts";
 import type { BenchRecord } from "../record/record.ts";
-import { AGAINST_FIRST } from "./measurements.ts";
+import { AGAINST_FIRST, PROCESSOR_TIME } from "./measurements.ts";
 
 /** Speed and memory, a row for each variant, batch and workload. `first` is the variant that ratios are to. */
 export function tableOf({ measurements }: BenchRecord, first: string): string {
@@ -23,6 +23,20 @@ export function tableOf({ measurements }: BenchRecord, first: string): string {
     ? [[`speed against ${first}`, against]]
     : [];
   return `${table([...speed, ...ratios])}\n\n${table(memory)}\n`;
+}
+
+/** Threads wait a little in every step, also where nothing else runs. */
+const LEAST_PROCESSOR_TIME = 75;
+
+/** A sentence if other programs had much of the processors in one of the cases; else nothing. */
+export function warningOf({ measurements }: BenchRecord): string {
+  const shares = measurements.filter(({ name }) => name === PROCESSOR_TIME).map(({ value }) => value);
+  const least = Math.min(...shares);
+  if (least >= LEAST_PROCESSOR_TIME) return "";
+  return (
+    `warning: the threads got ${least.toFixed(0)} % of the processor time that they could have had: ` +
+    "other programs ran, and the figures are those of a busy machine\n"
+  );
 }
 
 type Column = readonly [title: string, cell: (row: ReadonlyMap<string, Measurement>) => string];
@@ -49,6 +63,7 @@ const memory: readonly Column[] = [
   ["of dense", fixed("KV read against dense", 3)],
   ["attention's part of steps, %", fixed("attention's part of steps", 1)],
   ["outside of steps, %", fixed("time outside of steps", 1)],
+  ["processor time, %", fixed(PROCESSOR_TIME, 0)],
   ["peak blocks", fixed("peak cache use", 0)],
   ["of the cache, %", fixed("peak share of the cache", 1)],
   ["prefix cache hits, %", fixed("prefix cache hits", 1)],

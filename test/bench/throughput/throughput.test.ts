@@ -4,13 +4,14 @@ import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { openSession } from "../../../attention/session.ts";
 import { parseVariant } from "../../../bench/eval/variants.ts";
-import type { Measurement } from "../../../bench/record/measurement.ts";
-import type { BenchRecord } from "../../../bench/record/record.ts";
+import { type Measurement, measured } from "../../../bench/record/measurement.ts";
+import { type BenchRecord, recordOf } from "../../../bench/record/record.ts";
 import { countTraffic } from "../../../bench/throughput/count.ts";
 import { throughputFigures } from "../../../bench/throughput/figures.ts";
 import { measurementsOf } from "../../../bench/throughput/measurements.ts";
 import { OfflineError, type OfflineRun, runOffline } from "../../../bench/throughput/offline.ts";
 import { syntheticWorkload } from "../../../bench/throughput/synthetic.ts";
+import { warningOf } from "../../../bench/throughput/table.ts";
 import { loadModel } from "../../../models/load.ts";
 import { createTokenizer } from "../../../server/tokenizer.ts";
 import { runCli } from "../../support/cli.ts";
@@ -45,11 +46,11 @@ describe("a run", () => {
     const report = join(folder, "page.html");
     const record = await measure("documents", "--workload", "documents", ...sizes, ...cases, "--report", report);
     const { config } = await loadModel("tiny-llama");
-    const settings = record.settings as { workloads: Record<string, unknown>[]; outputs: unknown[] };
+    const settings = record.settings as { workloads: Record<string, unknown>[]; outputs: object };
     expect(settings.workloads).toMatchObject([
       { input: 300, documents: 2, promptTokens: 1800, outputTokens: 30, promptLengths: [300, 300] },
     ]);
-    expect(settings.outputs).toHaveLength(2);
+    expect(Object.keys(settings.outputs)).toEqual(["input 300, dense", "input 300, sparq:1/4"]);
     for (const batch of [1, 3]) {
       for (const variant of ["dense", "sparq:1/4"]) {
         const of = (name: string) => figure(record, name, { variant, batch, input: 300 });
@@ -100,12 +101,18 @@ describe("a run", () => {
       await measure("first", ...args, "--variants", "dense,default", "--rounds", "1", "--batch", "2"),
       await measure("second", ...args, "--variants", "default", "--rounds", "2", "--batch", "1,4"),
     ];
-    type Outputs = { labels: { variant: string; input: number }; sha256: string }[];
-    const own = (first.settings.outputs as Outputs).filter(({ labels }) => labels.variant === "default");
-    expect(own.map(({ labels }) => labels.input)).toEqual([20, 60]);
-    expect(own).toEqual(second.settings.outputs);
+    const outputs = first.settings.outputs as Record<string, string>;
+    expect(second.settings.outputs).toEqual({
+      "input 20, default": outputs["input 20, default"],
+      "input 60, default": outputs["input 60, default"],
+    });
+    expect(Object.values(outputs).every((sha256) => /^[0-9a-f]{16}$/.test(sha256))).toBe(true);
     const ids = throughputFigures(first).map(({ id }) => id);
     expect(ids).toEqual(["output-by-input", "ratio-by-input", "bytes-by-input"]);
+    expect(throughputFigures(second).map(({ id }) => id)).toEqual([
+      ...["output-by-batch-input-20", "output-by-batch-input-60"],
+      ...["output-by-input-batch-1", "output-by-input-batch-4", "bytes-by-input"],
+    ]);
   });
 
   it("takes conversations of a file, and compares with a baseline", async () => {
@@ -164,6 +171,7 @@ describe("what cannot be run", () => {
       2,
       /--input-tokens goes with --workload fixed or random or documents, not conversations/,
     ],
+    ["a batch that is never full", ["--requests", "7", "--batch", "1,8"], 2, /--batch 8 needs as many requests.*is 7/],
     ["a slowdown below 1", ["--prefill-slowdown", "0.5"], 2, /It must be a number from 1 to 1000, or 0 for no limit/],
   ])("%s", async (_, args, code, message) => {
     const { exitCode, out, err } = await runCli([...small, ...args]);
@@ -229,9 +237,21 @@ describe("the engine by itself", () => {
   });
 });
 
+it("says when other programs had the processors", () => {
+  const share = (value: number) => measured({ name: "processor time", labels: {}, unit: "%", better: null }, [value]);
+  const record = recordOf({
+    ...{ bench: "throughput", command: "", model: "", settings: {}, threads: 2, started: performance.now() },
+    measurements: [share(75)],
+  });
+  expect(warningOf(record)).toBe("");
+  expect(warningOf({ ...record, measurements: [share(95), share(40)] })).toMatch(/^warning: the threads got 40 % of /);
+});
+
 it("makes figures of runs", () => {
   const run = (seconds: number): OfflineRun => ({
     seconds,
+    cpuSeconds: 1.5 * seconds,
+    threads: 2,
     steps: [0.1, 0.2, 0.3].map((step) => ({ seconds: step, attentionSeconds: step / 2 })),
     promptTokens: 100,
     cachedPromptTokens: 25,
@@ -256,6 +276,7 @@ it("makes figures of runs", () => {
     "step, 99th percentile": 298,
     "time outside of steps": 70,
     "attention's part of steps": 50,
+    "processor time": 75,
     "peak cache use": 3,
     "peak share of the cache": 25,
     "prefix cache hits": 25,
