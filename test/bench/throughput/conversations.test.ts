@@ -25,7 +25,7 @@ const shareGpt = (...turns: string[]) => ({
   conversations: turns.map((value, i) => ({ from: i % 2 === 0 ? "human" : "gpt", value })),
 });
 
-describe("files of conversations", () => {
+describe("files of conversations", { timeout: 300_000 }, () => {
   const turn = fc.string({ unit: "grapheme" });
 
   it("are ShareGPT's list, lines of it, or lines of prompts and responses", () => {
@@ -100,7 +100,7 @@ describe("files of conversations", () => {
   });
 });
 
-describe("a workload of conversations", () => {
+describe("a workload of conversations", { timeout: 300_000 }, () => {
   let model: WorkloadModel;
   beforeAll(async () => {
     const { config, tokenizer } = await loadModel("tiny-llama");

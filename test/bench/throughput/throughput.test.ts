@@ -38,7 +38,7 @@ function figure({ measurements }: BenchRecord, name: string, labels: Measurement
   return found[0]!;
 }
 
-describe("a run", () => {
+describe("a run", { timeout: 300_000 }, () => {
   const sizes = ["--requests", "6", "--input-tokens", "300", "--output-tokens", "5", "--questions", "3"];
   const cases = ["--batch", "1,3", "--variants", "dense,sparq:1/4", "--rounds", "3"];
 
@@ -142,7 +142,7 @@ describe("a run", () => {
   });
 });
 
-describe("what cannot be run", () => {
+describe("what cannot be run", { timeout: 300_000 }, () => {
   it.each<[string, string[], number, RegExp]>([
     [
       "too long a prompt",
@@ -184,7 +184,7 @@ describe("what cannot be run", () => {
   });
 });
 
-describe("the engine by itself", () => {
+describe("the engine by itself", { timeout: 300_000 }, () => {
   async function open(blocks: number, maxPositions?: number) {
     const { config, graphPath, tokenizer } = await loadModel("tiny-llama");
     const session = await openSession({ graphPath, config, blocks, threads: 1 });

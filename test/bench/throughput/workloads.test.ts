@@ -30,7 +30,7 @@ const sizes = {
   seed: seeds,
 };
 
-describe("random tokens", () => {
+describe("random tokens", { timeout: 300_000 }, () => {
   const options = fc.record({ ...sizes, rangeRatio: fc.double({ min: 0, max: 0.99, noNaN: true }) });
 
   it("are as many requests as asked for, of lengths within vLLM's bounds, and no token is special", () => {
@@ -89,7 +89,7 @@ describe("random tokens", () => {
   });
 });
 
-describe("documents", () => {
+describe("documents", { timeout: 300_000 }, () => {
   const options = fc.record({
     requests: fc.integer({ min: 1, max: 20 }),
     inputTokens: fc.integer({ min: 150, max: 900 }),
@@ -100,7 +100,7 @@ describe("documents", () => {
   });
 
   beforeAll(() => {
-    writeFileSync(join(folder, "text.txt"), Array.from({ length: 2000 }, (_, i) => `word ${i}`).join(" "));
+    writeFileSync(join(folder, "text.txt"), Array.from({ length: 600 }, (_, i) => `word ${i}`).join(" "));
   });
 
   it("are prompts of exactly the length, in groups that have their beginning in common", () => {
@@ -120,7 +120,7 @@ describe("documents", () => {
         for (const size of groups.values()) expect(size).toBeLessThanOrEqual(given.questions);
         expect(documentWorkload(given, model).requests).toEqual(requests);
       }),
-      { numRuns: 25 },
+      { numRuns: 12 },
     );
   });
 
