@@ -6,6 +6,8 @@
  * - unsupported_architecture: a model_type or architecture that this version does not know
  * - unsupported_config: a field of config.json (or GGUF metadata) with a value that is not supported
  * - unsupported_graph: a graph, operator or tensor type that the import cannot take
+ * - hub_unreachable, download_failed, access_denied: a hub that does not answer, has no such file, or wants to know who asks
+ * - disk_full: less free space than a model needs
  * - attention_unproven: an attention whose meaning could not be established
  */
 export type ModelErrorCode =
@@ -16,6 +18,10 @@ export type ModelErrorCode =
   | "unsupported_architecture"
   | "unsupported_config"
   | "unsupported_graph"
+  | "hub_unreachable"
+  | "download_failed"
+  | "access_denied"
+  | "disk_full"
   | "attention_unproven";
 
 /** A model that cannot be used, and why. Everything under models/ throws this for bad input, never for its own faults. */

