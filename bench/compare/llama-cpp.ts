@@ -1,10 +1,9 @@
-import { type ChildProcessByStdio, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, statSync } from "node:fs";
-import { join } from "node:path";
-import { createInterface } from "node:readline";
-import type { Readable, Writable } from "node:stream";
-import { buildPeer, PEER_VERSION } from "./llama-cpp-files.ts";
+import { extname, join, resolve } from "node:path";
+import { LineProcess } from "./line-process.ts";
+import { buildPeer, locateLlamaCpp, PEER_VERSION } from "./llama-cpp-files.ts";
+import { bytesPerPosition, type Peer, PeerMissing } from "./peer.ts";
 import { type DecodeRound, type System, stepsOf } from "./system.ts";
 
 export interface LlamaCppOptions {
@@ -31,10 +30,10 @@ export class LlamaCppSystem implements System {
   readonly versions: Readonly<Record<string, string>>;
   readonly vocabSize: number;
   readonly layers: number;
-  private readonly child: PeerProcess;
+  private readonly child: LineProcess;
   private readonly options: LlamaCppOptions;
 
-  private constructor(child: PeerProcess, options: LlamaCppOptions, greeting: Greeting) {
+  private constructor(child: LineProcess, options: LlamaCppOptions, greeting: Greeting) {
     this.child = child;
     this.options = options;
     this.vocabSize = greeting.vocabSize;
@@ -47,22 +46,27 @@ export class LlamaCppSystem implements System {
   static async load(options: LlamaCppOptions): Promise<LlamaCppSystem> {
     const { libraries, model, threads, kept } = options;
     if (kept !== undefined) mkdirSync(kept, { recursive: true });
-    const child = new PeerProcess(await buildPeer(), [libraries, model, String(threads)], kept);
+    const child = new LineProcess({
+      name: "llama.cpp",
+      program: await buildPeer(),
+      args: [libraries, model, String(threads)],
+      ...(kept === undefined ? {} : { cwd: kept }),
+    });
     return new LlamaCppSystem(child, options, await child.answer<Greeting>());
   }
 
   async check(prompt: readonly number[]): Promise<readonly number[]> {
-    const { top, finite } = await this.child.ask<{ top: number[]; finite: boolean }>("check", prompt.length, ...prompt);
+    const { top, finite } = await this.ask<{ top: number[]; finite: boolean }>("check", prompt.length, ...prompt);
     requireFinite(finite);
     return top;
   }
 
   async open(positions: number, sequences: number): Promise<void> {
-    await this.child.ask("open", positions, sequences);
+    await this.ask("open", positions, sequences);
   }
 
   async fill(tokens: readonly number[]): Promise<number> {
-    return (await this.child.ask<{ seconds: number }>("fill", tokens.length, ...tokens)).seconds;
+    return (await this.ask<{ seconds: number }>("fill", tokens.length, ...tokens)).seconds;
   }
 
   async refill(tokens: readonly number[]): Promise<void> {
@@ -71,25 +75,29 @@ export class LlamaCppSystem implements System {
     // A name without a folder, since the program's requests are words: it runs in that folder.
     const file = this.keptName(tokens);
     const there = existsSync(join(kept, file));
-    if (there && (await this.child.ask<{ loaded: boolean }>("load", file, tokens.length)).loaded) return;
+    if (there && (await this.ask<{ loaded: boolean }>("load", file, tokens.length)).loaded) return;
     await this.fill(tokens);
-    await this.child.ask("save", file, tokens.length, ...tokens);
+    await this.ask("save", file, tokens.length, ...tokens);
   }
 
   async decode(round: DecodeRound): Promise<readonly number[]> {
     const { context, batch, tokens } = round;
     const request = ["decode", context, batch, stepsOf(round), ...tokens] as const;
-    const { milliseconds, finite } = await this.child.ask<{ milliseconds: number[]; finite: boolean }>(...request);
+    const { milliseconds, finite } = await this.ask<{ milliseconds: number[]; finite: boolean }>(...request);
     requireFinite(finite);
     return milliseconds;
   }
 
   async cpuSeconds(): Promise<number> {
-    return (await this.child.ask<{ seconds: number }>("cpu")).seconds;
+    return (await this.ask<{ seconds: number }>("cpu")).seconds;
   }
 
   close(): void {
     this.child.close();
+  }
+
+  private ask<T>(...request: readonly (string | number)[]): Promise<T> {
+    return this.child.ask<T>(request.join(" "));
   }
 
   /** Another one for any other model file, version of llama.cpp, or tokens. */
@@ -100,49 +108,26 @@ export class LlamaCppSystem implements System {
   }
 }
 
-/** A program that answers each request with a line of JSON, in order. */
-class PeerProcess {
-  private readonly child: ChildProcessByStdio<Writable, Readable, Readable>;
-  private readonly lines: AsyncIterator<string>;
-  private stderr = "";
-
-  constructor(program: string, args: readonly string[], cwd: string | undefined) {
-    this.child = spawn(program, args, { stdio: ["pipe", "pipe", "pipe"], ...(cwd === undefined ? {} : { cwd }) });
-    this.child.stderr.setEncoding("utf8").on("data", (text: string) => {
-      this.stderr = (this.stderr + text).slice(-4000);
-    });
-    // A program that is gone shows as the end of its answers.
-    this.child.stdin.on("error", () => {});
-    this.child.on("error", (error) => {
-      this.stderr += error.message;
-    });
-    this.lines = createInterface(this.child.stdout)[Symbol.asyncIterator]();
-  }
-
-  ask<T>(...request: readonly (string | number)[]): Promise<T> {
-    this.child.stdin.write(`${request.join(" ")}\n`);
-    return this.answer<T>();
-  }
-
-  async answer<T>(): Promise<T> {
-    const line = await this.lines.next();
-    if (line.done) throw new Error(`llama.cpp's process ended: ${this.reason()}`);
-    const answer = JSON.parse(line.value) as T & { error?: string };
-    if (answer.error !== undefined) throw new Error([answer.error, this.stderr.trim()].filter(Boolean).join(": "));
-    return answer;
-  }
-
-  close(): void {
-    this.child.stdin.end();
-    this.child.kill();
-  }
-
-  private reason(): string {
-    const { exitCode, signalCode } = this.child;
-    return this.stderr.trim() || (signalCode ? `by ${signalCode}` : `exit code ${exitCode}`);
-  }
-}
-
 function requireFinite(finite: boolean): void {
   if (!finite) throw new Error("llama.cpp gave a logit that is not finite");
 }
+
+/** llama.cpp rounds a sequence's share of its cache up to this. */
+const PADDING = 256;
+
+/** Reads GGUF, and nothing else. */
+export const llamaCpp: Peer = {
+  name: "llama.cpp",
+  memory: {
+    held: ({ config, positions, batch }) =>
+      batch * Math.ceil(positions / PADDING) * PADDING * bytesPerPosition(config, 2),
+    transient: () => 0,
+  },
+  async start({ model: { source }, threads, kept }) {
+    if (extname(source) !== ".gguf") throw new PeerMissing(`it reads GGUF files only, not ${source}`);
+    const located = locateLlamaCpp();
+    if ("missing" in located) throw new PeerMissing(located.missing);
+    const { libraries } = located;
+    return LlamaCppSystem.load({ libraries, model: resolve(source), threads, ...(kept === undefined ? {} : { kept }) });
+  },
+};

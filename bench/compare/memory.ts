@@ -1,53 +1,86 @@
+import type { ModelConfig } from "../../models/types.ts";
+import type { PeerMemory } from "./peer.ts";
+
 export interface MemoryRequest {
-  readonly context: number;
-  readonly batch: number;
+  readonly config: ModelConfig;
+  readonly contexts: readonly number[];
+  readonly batches: readonly number[];
   /** Positions that decoding adds. */
   readonly steps: number;
   /** Of sparq's cache. */
   readonly blockSize: number;
   readonly bytesPerBlock: number;
-  /** Of the peer's cache; 0 without a peer. */
-  readonly peerBytesPerToken: number;
   /** Of the model file. */
   readonly weightBytes: number;
+  readonly peers: readonly { readonly name: string; readonly memory: PeerMemory }[];
 }
 
-export interface MemoryNeed {
-  readonly sparq: number;
-  readonly peer: number;
-  /** Weights and working memory of both. */
-  readonly rest: number;
-  readonly total: number;
+export interface MemoryPlan {
+  /** Peers that do not fit at all, and cells of others. */
+  readonly skipped: readonly Skipped[];
+  /** Names of those that do not fit at all. */
+  readonly refused: ReadonlySet<string>;
+  readonly runs: (peer: string, context: number, batch: number) => boolean;
 }
 
-/** llama.cpp rounds a sequence's share of its cache up to this. */
-const PEER_PADDING = 256;
-/** Activations, logits of a chunk and the runtimes of both sides: 0.5 GB was measured, a model with a larger vocabulary takes more. */
+export interface Skipped {
+  readonly what: string;
+  readonly reason: string;
+}
+
+/** Activations, logits of a chunk and the runtimes: 0.5 GB was measured, a model with a larger vocabulary takes more. */
 const WORKING_BYTES = 2 ** 30;
 
-/** Bytes that both sides need at once; every sequence has pages of its own on both. */
-export function memoryNeed(request: MemoryRequest): MemoryNeed {
-  const { context, batch, steps, blockSize, bytesPerBlock, peerBytesPerToken, weightBytes } = request;
-  const sparq = (batch * Math.ceil((context + steps) / blockSize) + 1) * bytesPerBlock;
-  const peer = batch * Math.ceil((context + steps) / PEER_PADDING) * PEER_PADDING * peerBytesPerToken;
+/**
+ * Which peers have room beside sparq, in their order: the caches of all are there at the same time, what a peer needs beyond that
+ * only while it is timed. Throws, with the numbers, when the largest cell does not fit for sparq alone.
+ */
+export function planMemory(request: MemoryRequest, available: number): MemoryPlan {
+  const { config, contexts, batches, steps, blockSize, bytesPerBlock, weightBytes } = request;
+  const context = Math.max(...contexts);
+  const batch = Math.max(...batches);
+  const largest = { config, positions: context + steps, batch };
+  const own = (batch * Math.ceil(largest.positions / blockSize) + 1) * bytesPerBlock;
   // Each side holds the weights as the file has them, and once more rearranged.
   const rest = 4 * weightBytes + WORKING_BYTES;
-  return { sparq, peer, rest, total: sparq + peer + rest };
-}
-
-/** Throws, with the numbers, when the largest of the cells does not fit. */
-export function requireMemory(request: MemoryRequest, available: number): void {
-  const { sparq, peer, rest, total } = memoryNeed(request);
-  if (total <= available) return;
-  const parts = [
-    `${gigabytes(sparq)} for sparq's cache`,
-    `${gigabytes(peer)} for the peer's`,
-    `${gigabytes(rest)} for the rest`,
-  ];
-  throw new Error(
-    `context ${request.context} x batch ${request.batch} needs ${gigabytes(total)} of memory (${parts.join(", ")}), ` +
-      `${gigabytes(available)} are available: take a smaller --context or --batch`,
-  );
+  if (own + rest > available) {
+    throw new Error(
+      `context ${context} x batch ${batch} needs ${gigabytes(own + rest)} of memory (${gigabytes(own)} for sparq's cache, ` +
+        `${gigabytes(rest)} for the rest), ${gigabytes(available)} are available: take a smaller --context or --batch`,
+    );
+  }
+  let held = own + rest;
+  const skipped: Skipped[] = [];
+  const refused = new Set<string>();
+  const cells = new Set<string>();
+  const cellOf = (name: string, cell: number, sequences: number) => `${name} at context ${cell} x batch ${sequences}`;
+  for (const { name, memory } of request.peers) {
+    const needed = memory.held(largest);
+    if (held + needed <= available) {
+      held += needed;
+      continue;
+    }
+    refused.add(name);
+    const left = gigabytes(available - held);
+    const reason = `its cache for context ${context} x batch ${batch} takes ${gigabytes(needed)}, ${left} of memory are left`;
+    skipped.push({ what: name, reason });
+  }
+  for (const { name, memory } of request.peers) {
+    if (refused.has(name)) continue;
+    for (const cell of contexts) {
+      for (const sequences of batches) {
+        const needed = memory.transient({ config, positions: cell + steps, batch: sequences });
+        if (held + needed <= available) continue;
+        const what = cellOf(name, cell, sequences);
+        cells.add(what);
+        const left = gigabytes(available - held);
+        skipped.push({ what, reason: `a step takes ${gigabytes(needed)}, ${left} of memory are left` });
+      }
+    }
+  }
+  // Sparq is in no list, and runs.
+  const runs = (name: string, cell: number, sequences: number) => !cells.has(cellOf(name, cell, sequences));
+  return { skipped, refused, runs };
 }
 
 function gigabytes(bytes: number): string {

@@ -15,11 +15,13 @@ export interface SparqOptions {
 
 const PREFILL_CHUNK = 512;
 
-/** Sparq in this process, with SparQ and dense attention as variants. */
+/** Sparq in this process, as a server decodes by default and with dense attention. */
 export class SparqSystem implements System {
   readonly name = "sparq";
-  readonly variants = ["sparq", "dense"];
+  readonly variants = ["default", "dense"];
   readonly versions: Readonly<Record<string, string>>;
+  readonly vocabSize: number;
+  readonly layers: number;
   /** Bytes of the cache for one block, and its positions. */
   readonly bytesPerBlock: number;
   readonly blockSize: number;
@@ -35,6 +37,8 @@ export class SparqSystem implements System {
     this.probe = probe;
     this.bytesPerBlock = probe.store.bytesPerBlock;
     this.blockSize = probe.blockSize;
+    this.vocabSize = options.model.config.vocabSize;
+    this.layers = options.model.config.layers;
     const isa = loadAddon().defaultPath();
     this.versions = { sparq: version, kernels: isa, onnxruntime: probe.session.runtimeVersion };
   }
@@ -49,7 +53,7 @@ export class SparqSystem implements System {
     const { logits } = await this.probe.step([
       { ...this.rows("dense", prompt.length), tokenIds: prompt, contextLength: 0, blockTable, logits: "all" },
     ]);
-    const vocab = this.options.model.config.vocabSize;
+    const vocab = this.vocabSize;
     return prompt.map((_, row) => argmax(logits[0]!.subarray(row * vocab, (row + 1) * vocab)));
   }
 

@@ -1,4 +1,5 @@
 import type { Spec } from "vega";
+import { compareFigures } from "../compare/figures.ts";
 import type { BenchRecord } from "../record/record.ts";
 import { serveFigures } from "../serve/figures.ts";
 import { sweepFigures } from "../sweep/figures.ts";
@@ -17,4 +18,5 @@ export const figuresOf: Readonly<Record<string, (record: BenchRecord) => readonl
   sweep: sweepFigures,
   throughput: throughputFigures,
   serve: serveFigures,
+  compare: compareFigures,
 };

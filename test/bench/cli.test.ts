@@ -1,9 +1,13 @@
-import { copyFileSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, describe, expect, it, vi } from "vitest";
-import type { CompareReport } from "../../bench/compare/report.ts";
+import { type Peer, PeerMissing } from "../../bench/compare/peer.ts";
+import { peers } from "../../bench/compare/peers.ts";
 import { runCompare } from "../../bench/compare/run.ts";
+import type { System } from "../../bench/compare/system.ts";
+import type { Measurement } from "../../bench/record/measurement.ts";
+import { type BenchRecord, readRecord } from "../../bench/record/record.ts";
 import { runCli } from "../support/cli.ts";
 import { goldenPath } from "../support/golden.ts";
 
@@ -17,7 +21,7 @@ describe("help", () => {
   it.each([
     [["bench", "--help"], /Usage: sparq bench.*decode.*compare/s],
     [["bench", "decode", "--help"], /--context <list>.*default:\s+512,2048,4095.*--rounds <n>/s],
-    [["bench", "compare", "--help"], /--peer <name>.*choices: "llama\.cpp".*--batch <list>.*--json <file>/s],
+    [["bench", "compare", "--help"], /--peers <list>.*llama\.cpp.*transformers\.js.*--batch <list>.*--json <file>/s],
     [["help", "bench"], /compare/],
   ])("%j", async (args, text) => {
     const { exitCode, out, err } = await runCli(args);
@@ -30,7 +34,7 @@ describe("what makes no sense", () => {
   it.each<[string[], RegExp]>([
     [[], /Usage: sparq bench/],
     [["compose"], /unknown command 'compose'.*Did you mean compare/s],
-    [["compare", "--peer", "vllm"], /--peer.*'vllm' is invalid.*Allowed choices are llama\.cpp/],
+    [["compare", "--peers", "llama.cpp,vllm"], /--peers.*There is no peer "vllm"; there are llama\.cpp, onnxruntime/],
     [
       ["compare", "--context", "2k"],
       /--context <list>' argument '2k' is invalid\. It must be whole numbers from 1 to 1048576/,
@@ -41,7 +45,6 @@ describe("what makes no sense", () => {
     [["compare", "--kv-dtype", "f64"], /--kv-dtype.*Allowed choices are f32, f16/],
     [["decode", "--batch", "1,8"], /--batch <n>' argument '1,8' is invalid/],
     [["decode", "extra"], /too many arguments/],
-    [["compare", "--model", "tiny-llama"], /--model \(or SPARQ_MODEL\) must be a GGUF file's.*, not 'tiny-llama'/],
     [["decode", "--r", "4096"], /--r \(or SPARQ_R\) r is 4096, over the head size/],
   ])("bench %j ends with code 2", async (args, message) => {
     const { exitCode, out, err } = await runCli(["bench", ...args]);
@@ -140,48 +143,86 @@ it("measures drafts, and that they change nothing", async () => {
   }
 });
 
-describe("compare without the peer", () => {
+describe("compare", () => {
   const options = {
-    peer: "llama.cpp" as const,
-    model: join(folder, "tiny.gguf"),
-    threads: 1,
-    context: [20, 64],
-    batch: [1, 3],
-    rounds: 2,
-    steps: 2,
-    prefill: 1,
+    peers: ["llama.cpp" as const],
+    ...{ model: join(folder, "tiny.gguf"), threads: 1, python: "python3", context: [20, 64], batch: [1, 3] },
+    ...{ rounds: 3, steps: 2, roundSeconds: 60, prefill: 1 },
   };
   const io = { out: vi.fn(), err: vi.fn(), interactive: false, stop: new AbortController().signal, abandon: () => {} };
   copyFileSync(goldenPath("gguf", "tiny.gguf"), options.model);
-  const missing = () => ({ missing: "llama.cpp is not installed; get its libraries with: npm install ..." });
+  const known = (start: Peer["start"]) => ({ ...peers, "llama.cpp": { ...peers["llama.cpp"], start } });
+  const missing = known(async () => {
+    throw new PeerMissing("llama.cpp is not installed; get its libraries with: npm install ...");
+  });
+  const labelsOf = ({ measurements }: BenchRecord, named: string) =>
+    measurements.filter(({ name }) => name === named).map(({ labels }) => labels);
 
-  it("measures sparq alone and says why", async () => {
+  it("measures sparq alone without the peer, and says why", async () => {
     const json = join(folder, "compare.json");
     expect(await runCompare({ ...options, json }, io, missing)).toBe(0);
     expect(io.err).toHaveBeenCalledWith(expect.stringMatching(/^llama\.cpp is skipped: .*npm install/));
-    const report = JSON.parse(readFileSync(json, "utf8")) as CompareReport;
-    expect(report).toMatchObject({
+    const record = readRecord(json);
+    expect(record).toMatchObject({
+      bench: "compare",
       machine: { threads: 1 },
       versions: { sparq: expect.any(String), onnxruntime: expect.any(String) },
-      command: expect.stringMatching(/^sparq bench compare --peer llama\.cpp .*--context 20,64 --batch 1,3 --rounds 2/),
-      agreement: null,
-      ratio: [],
-      skipped: [{ system: "llama.cpp", reason: expect.stringMatching(/npm install/) }],
+      command: expect.stringMatching(
+        /^sparq bench compare --peers llama\.cpp .*--context 20,64 --batch 1,3 --rounds 3/,
+      ),
+      settings: { agreement: {}, shortened: [] },
+      skipped: [{ what: "llama.cpp", reason: expect.stringMatching(/npm install/) }],
     });
-    expect(report.results.map(({ context, batch, variant }) => [context, batch, variant])).toEqual(
-      [20, 64].flatMap((context) => [1, 3].flatMap((batch) => ["sparq", "dense"].map((way) => [context, batch, way]))),
+    expect(labelsOf(record, "decode step")).toEqual(
+      [20, 64].flatMap((context) =>
+        [1, 3].flatMap((batch) =>
+          ["default", "dense"].map((variant) => ({ system: "sparq", variant, context, batch })),
+        ),
+      ),
     );
-    for (const { batch, msPerStep, tokensPerSecond, roundMedians } of report.results) {
-      expect(tokensPerSecond).toBeCloseTo((1000 * batch) / msPerStep, 6);
-      expect(roundMedians).toHaveLength(2);
+    expect(labelsOf(record, "prefill speed")).toEqual([20, 64].map((context) => ({ system: "sparq", context })));
+    for (const { rounds, interval, value } of record.measurements.filter(({ name }) => name === "decode step")) {
+      expect(rounds).toHaveLength(3);
+      expect(interval![0]).toBeLessThanOrEqual(value);
+      expect(value).toBeGreaterThan(0);
     }
-    expect(report.prefill.map(({ context, rounds }) => [context, rounds.length])).toEqual([
-      [20, 1],
-      [64, 1],
-    ]);
   });
 
   it("stops with code 130 when it is told to", async () => {
     expect(await runCompare(options, { ...io, stop: AbortSignal.abort() }, missing)).toBe(130);
   });
+
+  it("closes all sides and names the one that runs another model", async () => {
+    const close = vi.fn();
+    const other = {
+      ...{ name: "llama.cpp", variants: ["dense"], versions: {}, vocabSize: 7, layers: 1, close },
+    } as unknown as System;
+    await expect(
+      runCompare(
+        options,
+        io,
+        known(async () => other),
+      ),
+    ).rejects.toThrow(
+      /^llama\.cpp sees 1 layers and 7 tokens, sparq \d+ and \d+: one of the two does not run this model/,
+    );
+    expect(close).toHaveBeenCalledOnce();
+  });
+
+  it("is held against an earlier record", async () => {
+    const json = join(folder, "baseline.json");
+    const few = { ...options, context: [20], batch: [1] };
+    await runCompare({ ...few, json }, io, missing);
+    const record = readRecord(json);
+    // Whatever the machine does meanwhile, a thousandth of these times is not reached.
+    const faster = record.measurements.map((one) => scaled(one, one.unit === "ms" ? 1e-3 : 1));
+    writeFileSync(json, JSON.stringify({ ...record, measurements: faster }));
+    expect(await runCompare({ ...few, baseline: json }, io, missing)).toBe(1);
+    expect(io.out).toHaveBeenLastCalledWith(expect.stringMatching(/decode step \(system sparq, .*worse/));
+  });
 });
+
+function scaled(one: Measurement, by: number): Measurement {
+  const interval = one.interval && ([one.interval[0] * by, one.interval[1] * by] as const);
+  return { ...one, value: one.value * by, interval, rounds: one.rounds.map((value) => value * by) };
+}

@@ -1,11 +1,11 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { LlamaCppSystem } from "../../bench/compare/llama-cpp.ts";
 import { locateLlamaCpp } from "../../bench/compare/llama-cpp-files.ts";
-import type { CompareReport } from "../../bench/compare/report.ts";
 import { tokenIds } from "../../bench/compare/tokens.ts";
+import { readRecord } from "../../bench/record/record.ts";
 import { runCli } from "../support/cli.ts";
 import { locateSmolLm2 } from "../support/smollm2.ts";
 
@@ -27,27 +27,30 @@ describe("bench compare with llama.cpp on SmolLM2", () => {
   it("measures both sides, which agree on the likeliest token", async () => {
     const json = join(folder, "compare.json");
     const sizes = ["--context", "128", "--batch", "1", "--rounds", "2", "--prefill", "1"];
-    const named = ["--model", "path" in model ? model.path : ""];
+    const named = ["--model", "path" in model ? model.path : "", "--peers", "llama.cpp"];
     const { exitCode, out, err } = await runCli(["bench", "compare", ...named, ...sizes, "--json", json]);
-    expect({ exitCode, err }).toEqual({ exitCode: 0, err: expect.stringMatching(/the same at \d+ of \d+ positions/) });
+    expect({ exitCode, err }).toEqual({
+      exitCode: 0,
+      err: expect.stringMatching(/llama\.cpp and sparq find the same .* at \d+ of \d+ positions/),
+    });
     expect(out).toMatch(/\| 128 \| 1 \| llama\.cpp \| dense \|/);
 
-    const report = JSON.parse(readFileSync(json, "utf8")) as CompareReport;
-    expect(report.skipped).toEqual([]);
-    expect(report.versions).toMatchObject({ "node-llama-cpp": "3.21.1", "llama.cpp": "0.4.0-dev" });
-    expect(report.agreement!.same / report.agreement!.positions).toBeGreaterThan(0.9);
-    expect(report.results.map(({ system, variant }) => [system, variant])).toEqual([
-      ["sparq", "sparq"],
+    const { skipped, versions, settings, measurements } = readRecord(json);
+    expect(skipped).toEqual([]);
+    expect(versions).toMatchObject({ "node-llama-cpp": "3.21.1", "llama.cpp": "0.4.0-dev" });
+    const { same, positions } = (settings.agreement as Record<string, Record<string, number>>)["llama.cpp"]!;
+    expect(same! / positions!).toBeGreaterThan(0.9);
+    const of = (name: string) => measurements.filter((one) => one.name === name);
+    expect(of("decode step").map(({ labels }) => [labels.system, labels.variant])).toEqual([
+      ["sparq", "default"],
       ["sparq", "dense"],
       ["llama.cpp", "dense"],
     ]);
-    const [sparse, dense, theirs] = report.results.map(({ msPerStep }) => msPerStep);
-    expect(report.ratio).toEqual([{ context: 128, batch: 1, sparq: theirs! / sparse!, dense: theirs! / dense! }]);
-    expect(report.prefill.map(({ system, context }) => [system, context])).toEqual([
-      ["sparq", 128],
-      ["llama.cpp", 128],
-    ]);
-    expect(report.prefillRatio).toHaveLength(1);
+    expect(of("decode speed against a peer").map(({ labels }) => labels)).toEqual(
+      ["default", "dense"].map((variant) => ({ variant, peer: "llama.cpp", context: 128, batch: 1 })),
+    );
+    expect(of("prefill speed").map(({ labels }) => labels.system)).toEqual(["sparq", "llama.cpp"]);
+    expect(of("prefill speed against a peer")).toHaveLength(1);
   });
 
   it("keeps a cache for each sequence and takes decoded positions back", async () => {

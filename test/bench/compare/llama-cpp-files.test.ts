@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
-import { locateLlamaCpp } from "../../bench/compare/llama-cpp-files.ts";
+import { locateLlamaCpp } from "../../../bench/compare/llama-cpp-files.ts";
 
 let folder: string;
 beforeEach(() => {
