@@ -8,6 +8,9 @@ import type { GgufFile } from "./reader.ts";
 /** Factors by which a file divides rope's frequencies (Llama 3.1 and later), one for each. */
 export const ROPE_FACTORS = "rope_freqs.weight";
 
+/** Rope makes a number for every second component before anything else tells that a size is wrong. */
+const MOST_HEAD_DIM = 65_536;
+
 /**
  * The configuration in a GGUF file's metadata. Keys are those of gguf-py's constants; what they leave out has llama.cpp's
  * default.
@@ -33,6 +36,12 @@ export function ggufConfig(file: GgufFile): ModelConfig {
     metadata.refuse("llama.embedding_length", `it must be a multiple of the ${heads} heads`);
   }
   const headDim = metadata.count("llama.attention.key_length", hiddenSize / heads);
+  if (headDim > MOST_HEAD_DIM) {
+    metadata.refuse(
+      "llama.attention.key_length",
+      `a head has ${headDim} components, at most ${MOST_HEAD_DIM} are known`,
+    );
+  }
   if (metadata.count("llama.attention.value_length", headDim) !== headDim) {
     metadata.refuse("llama.attention.value_length", `keys have ${headDim}, values must have as many`);
   }

@@ -4,6 +4,7 @@ import { activationKinds, type LinearStyle, linearKinds } from "../builder/linea
 import { prepareGraph } from "../cache.ts";
 import { ModelError } from "../errors.ts";
 import type { ImportReport, LoadModelOptions, ModelConfig, PreparedModel } from "../types.ts";
+import { checkAgreement } from "./agreement.ts";
 import { ggufConfig } from "./config.ts";
 import { type GgufFile, openGguf } from "./reader.ts";
 import { ggufTokenizer } from "./tokenizer.ts";
@@ -22,6 +23,7 @@ export async function importGguf(path: string, options: LoadModelOptions = {}): 
   const file = await openGguf(path);
   try {
     const config = ggufConfig(file);
+    checkAgreement(file, config);
     const tokenizer = ggufTokenizer(file);
     const name = basename(path, ".gguf");
     const prepared = await prepareGraph({

@@ -1,8 +1,9 @@
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
-import { GGMLQuantizationType, type GGUFParseOutput, gguf } from "@huggingface/gguf";
 import { ModelError, messageOf } from "../errors.ts";
 import { Fields } from "../fields.ts";
-import { supportedTypes, type TensorType, tensorTypeOf } from "./types.ts";
+import { Cursor } from "./cursor.ts";
+import { type Header, readHeader, type TensorEntry } from "./header.ts";
+import { supportedTypes, type TensorType, tensorTypeOf, typeNameOf } from "./types.ts";
 
 /** One tensor's entry. Only its place is known; `GgufFile.read` fetches the bytes. */
 export interface GgufTensor {
@@ -30,6 +31,7 @@ export interface GgufFile {
 const MAGIC = "GGUF";
 /** Magic, version, number of tensors, number of metadata entries. */
 const HEADER_BYTES = 24;
+const COUNTS_OFFSET = 8;
 
 /**
  * Opens a GGUF file (version 2 or 3, little-endian) and checks that every tensor's data is inside it.
@@ -41,12 +43,12 @@ export async function openGguf(path: string): Promise<GgufFile> {
   try {
     const bytes = fstatSync(descriptor).size;
     checkHeader(path, descriptor, bytes);
-    const parsed = await parse(path, bytes);
-    const tensors = tensorEntries(path, bytes, parsed);
+    const header = readHeader(new Cursor(path, descriptor, bytes, COUNTS_OFFSET));
+    const tensors = placeTensors(path, bytes, header);
     return {
       path,
       bytes,
-      metadata: new Fields(withoutBigints(parsed.metadata), path),
+      metadata: new Fields(header.metadata, path),
       tensors,
       read: (tensor) => readTensor(path, descriptor, tensor),
       close: () => closeSync(descriptor),
@@ -83,70 +85,37 @@ function checkHeader(path: string, descriptor: number, bytes: number): void {
   throw new ModelError("file_invalid", `${path}: ${reason}; supported are little-endian versions 2 and 3`);
 }
 
-/** 64-bit integers as numbers; sizes and ids are far below 2^53. */
-function withoutBigints(metadata: Readonly<Record<string, unknown>>): Record<string, unknown> {
-  const entries = Object.entries(metadata);
-  return Object.fromEntries(entries.map(([key, value]) => [key, typeof value === "bigint" ? Number(value) : value]));
+function placeTensors(path: string, bytes: number, header: Header): Map<string, GgufTensor> {
+  return new Map(header.tensors.map((entry) => [entry.name, placeTensor(path, bytes, header.dataOffset, entry)]));
 }
 
-async function parse(path: string, bytes: number): Promise<GGUFParseOutput<{ strict: false }>> {
-  let parsed: GGUFParseOutput<{ strict: false }>;
-  try {
-    parsed = (await gguf(path, { allowLocalFile: true })) as GGUFParseOutput<{ strict: false }>;
-  } catch (error) {
+function placeTensor(path: string, bytes: number, dataOffset: number, entry: TensorEntry): GgufTensor {
+  const { name, dimensions } = entry;
+  const type = tensorTypeOf(entry.type);
+  if (type === undefined) {
+    throw new ModelError(
+      "unsupported_graph",
+      `${path}: tensor "${name}" has type ${typeNameOf(entry.type)}; supported: ${supportedTypes.join(", ")}`,
+    );
+  }
+  const shape = [...dimensions].reverse();
+  const columns = shape.at(-1) ?? 1;
+  if (columns % type.blockSize !== 0) {
     throw new ModelError(
       "file_invalid",
-      `${path} (${bytes} bytes) is truncated or damaged: its metadata cannot be read: ${messageOf(error)}`,
-      { cause: error },
+      `${path}: tensor "${name}" has rows of ${columns} elements, ${type.name} needs a multiple of ${type.blockSize}`,
     );
   }
-  // Past the end of the file the parser sees zeros, which pass for empty entries.
-  const end = parsed.tensorInfoByteRange[1];
-  if (end > bytes) {
+  const elements = shape.reduce((product, size) => product * size, 1);
+  const length = (elements / type.blockSize) * type.blockBytes;
+  const offset = dataOffset + entry.offset;
+  if (offset + length > bytes) {
     throw new ModelError(
       "file_truncated",
-      `${path} is truncated: ${bytes} bytes, its list of tensors ends at ${end} or later`,
+      `${path} is truncated: it has ${bytes} bytes, tensor "${name}" is at ${offset} to ${offset + length}`,
     );
   }
-  return parsed;
-}
-
-function tensorEntries(
-  path: string,
-  bytes: number,
-  parsed: GGUFParseOutput<{ strict: false }>,
-): Map<string, GgufTensor> {
-  const start = Number(parsed.tensorDataOffset);
-  const tensors = new Map<string, GgufTensor>();
-  for (const info of parsed.tensorInfos) {
-    const type = tensorTypeOf(info.dtype);
-    if (type === undefined) {
-      throw new ModelError(
-        "unsupported_graph",
-        `${path}: tensor "${info.name}" has type ${GGMLQuantizationType[info.dtype] ?? info.dtype}; ` +
-          `supported: ${supportedTypes.join(", ")}`,
-      );
-    }
-    const shape = info.shape.map(Number).reverse();
-    const columns = shape.at(-1) ?? 1;
-    if (columns % type.blockSize !== 0) {
-      throw new ModelError(
-        "file_invalid",
-        `${path}: tensor "${info.name}" has rows of ${columns} elements, ${type.name} needs a multiple of ${type.blockSize}`,
-      );
-    }
-    const elements = shape.reduce((product, size) => product * size, 1);
-    const length = (elements / type.blockSize) * type.blockBytes;
-    const offset = start + Number(info.offset);
-    if (offset + length > bytes) {
-      throw new ModelError(
-        "file_truncated",
-        `${path} is truncated: it has ${bytes} bytes, tensor "${info.name}" is at ${offset} to ${offset + length}`,
-      );
-    }
-    tensors.set(info.name, { name: info.name, type, shape, offset, bytes: length });
-  }
-  return tensors;
+  return { name, type, shape, offset, bytes: length };
 }
 
 function readTensor(path: string, descriptor: number, tensor: GgufTensor): Uint8Array {

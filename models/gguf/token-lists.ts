@@ -12,9 +12,20 @@ export interface Vocabulary {
   readonly ids: ReadonlyMap<string, number>;
 }
 
+/** Far above what vocabularies have: what is made of a token may grow with the square of its length. */
+const LONGEST_TOKEN = 512;
+const MOST_ADDED_CHARACTERS = 1_000_000;
+
 /** @throws ModelError "file_invalid" for lists that are absent, of something else or of different lengths */
 export function readVocabulary(metadata: Fields): Vocabulary {
   const tokens = stringList(metadata, "tokenizer.ggml.tokens");
+  const long = tokens.findIndex((token) => token.length > LONGEST_TOKEN);
+  if (long >= 0) {
+    throw new ModelError(
+      "file_invalid",
+      `${metadata.source}: tokenizer.ggml.tokens has a token of ${tokens[long]!.length} characters at ${long}, at most ${LONGEST_TOKEN} are known`,
+    );
+  }
   const kinds = numberList(metadata, "tokenizer.ggml.token_type", tokens.length);
   const ids = new Map<string, number>();
   for (const [id, token] of tokens.entries()) {
@@ -52,11 +63,17 @@ function list<T>(metadata: Fields, name: string, of: string, fits: (entry: unkno
 }
 
 /** tokenizer.json's added_tokens: what is cut out of a text by its spelling before anything else. */
-export function addedTokens({ tokens, kinds }: Vocabulary): object[] {
-  return tokens.flatMap((content, id) => {
+export function addedTokens({ tokens, kinds }: Vocabulary, source: string): object[] {
+  const added = tokens.flatMap((content, id) => {
     const kind = kinds[id];
     const special = kind === TokenKind.CONTROL || kind === TokenKind.UNKNOWN;
     if (!special && kind !== TokenKind.USER_DEFINED) return [];
     return [{ id, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special }];
   });
+  const characters = added.reduce((sum, { content }) => sum + content.length, 0);
+  if (characters <= MOST_ADDED_CHARACTERS) return added;
+  throw new ModelError(
+    "file_invalid",
+    `${source}: the ${added.length} tokens that tokenizer.ggml.token_type calls special or added have ${characters} characters, at most ${MOST_ADDED_CHARACTERS} are known`,
+  );
 }

@@ -26,7 +26,7 @@ export function ggufTokenizer({ metadata }: GgufFile): TokenizerFiles {
       version: "1.0",
       truncation: null,
       padding: null,
-      added_tokens: addedTokens(vocabulary),
+      added_tokens: addedTokens(vocabulary, metadata.source),
       post_processor: endingWith(metadata, named.eos_token, vocabulary),
       ...parts,
     },

@@ -50,3 +50,30 @@ export function tensorTypeOf(id: number): TensorType | undefined {
 export function tensorType(name: TensorTypeName): TensorType {
   return types.find((type) => type.name === name)!;
 }
+
+/** ggml's types that are not supported, for messages. */
+const otherTypes: Readonly<Record<number, string>> = {
+  9: "Q8_1",
+  15: "Q8_K",
+  16: "IQ2_XXS",
+  17: "IQ2_XS",
+  18: "IQ3_XXS",
+  19: "IQ1_S",
+  21: "IQ3_S",
+  22: "IQ2_S",
+  23: "IQ4_XS",
+  24: "I8",
+  25: "I16",
+  26: "I32",
+  27: "I64",
+  28: "F64",
+  29: "IQ1_M",
+  34: "TQ1_0",
+  35: "TQ2_0",
+  39: "MXFP4",
+};
+
+/** The name of a type with ggml's number, or the number itself. */
+export function typeNameOf(id: number): string {
+  return tensorTypeOf(id)?.name ?? otherTypes[id] ?? String(id);
+}

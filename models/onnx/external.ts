@@ -1,9 +1,9 @@
 import { statSync, writeSync } from "node:fs";
 import { dirname, isAbsolute, join, normalize, sep } from "node:path";
 import { replaceFileWith } from "../atomic.ts";
-import { ModelError } from "../errors.ts";
+import { ModelError, messageOf } from "../errors.ts";
 import type { AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto } from "./messages.ts";
-import { byteLength, elementCount, tensorBytes } from "./tensor.ts";
+import { byteLength, checkTensor, elementCount, tensorBytes } from "./tensor.ts";
 
 export interface WriteExternal {
   /** File name, relative to the model. */
@@ -44,18 +44,20 @@ function* attributeTensors(attribute: AttributeProto): Generator<TensorProto> {
 }
 
 /**
- * Finds the external bytes of every tensor and notes them in `tensor.external`.
- * Throws ModelError for a location outside the model's folder, a missing file, or one too short for what it should hold.
+ * Finds the external bytes of every tensor and notes them in `tensor.external`; checks that all others have as many bytes
+ * as their shape asks for. Throws ModelError for a tensor that does not, a location outside the model's folder, a missing
+ * file, or one too short for what it should hold.
  */
 export function resolveExternalTensors(model: ModelProto, modelPath: string): void {
   const sizes = new Map<string, number>();
   const initializers = new Set(model.graph?.initializer);
   for (const tensor of allTensors(model)) {
+    checkTensor(tensor, modelPath);
     if (tensor.dataLocation !== 1) continue;
     const entries = new Map(tensor.externalData.map(({ key, value }) => [key, value]));
     const file = externalFile(tensor, entries.get("location") ?? "", modelPath);
-    const offset = integerEntry(tensor, "offset", entries.get("offset") ?? "0");
-    const length = integerEntry(tensor, "length", entries.get("length") ?? String(byteLength(tensor)));
+    const offset = integerEntry(tensor, "offset", entries.get("offset") ?? "0", modelPath);
+    const length = integerEntry(tensor, "length", entries.get("length") ?? String(byteLength(tensor)), modelPath);
     const size = sizes.get(file) ?? fileSize(file, tensor, modelPath);
     sizes.set(file, size);
     if (length !== byteLength(tensor)) {
@@ -88,20 +90,30 @@ function externalFile(tensor: TensorProto, location: string, modelPath: string):
   return join(dirname(modelPath), relative);
 }
 
-function integerEntry(tensor: TensorProto, key: string, text: string): number {
+function integerEntry(tensor: TensorProto, key: string, text: string, modelPath: string): number {
   const value = Number(text);
   if (!/^\d+$/.test(text) || !Number.isSafeInteger(value)) {
-    throw new ModelError("file_invalid", `tensor "${tensor.name}" has external data with ${key} "${text}"`);
+    throw new ModelError(
+      "file_invalid",
+      `${modelPath}: tensor "${tensor.name}" has external data with ${key} "${text}"`,
+    );
   }
   return value;
 }
 
 function fileSize(file: string, tensor: TensorProto, modelPath: string): number {
-  const stat = statSync(file, { throwIfNoEntry: false });
-  if (stat?.isFile()) return stat.size;
+  let reason = "is missing";
+  try {
+    const stat = statSync(file, { throwIfNoEntry: false });
+    if (stat?.isFile()) return stat.size;
+    if (stat) reason = "is no file";
+  } catch (error) {
+    // A name that no file can have.
+    reason = `cannot be read (${messageOf(error)})`;
+  }
   throw new ModelError(
     "file_missing",
-    `the weights file ${file} is missing; ${modelPath} keeps tensor "${tensor.name}" (${byteLength(tensor)} bytes) in it`,
+    `the weights file ${file} ${reason}; ${modelPath} keeps tensor "${tensor.name}" (${byteLength(tensor)} bytes) in it`,
   );
 }
 

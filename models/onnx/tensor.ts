@@ -73,6 +73,34 @@ export function tensorBytes(tensor: TensorProto): Uint8Array {
   return bytes;
 }
 
+/**
+ * Checks that a tensor's dimensions are sizes and that the bytes it has are as many as they ask for, without reading or
+ * copying them. Throws ModelError "file_invalid", naming the tensor and the numbers.
+ */
+export function checkTensor(tensor: TensorProto, source: string): void {
+  const shape = tensorShape(tensor);
+  const what = `${source}: tensor "${tensor.name}" of shape [${shape}] and type ${dataTypeName(tensor.dataType)}`;
+  if (!shape.every((size) => Number.isSafeInteger(size) && size >= 0) || !Number.isSafeInteger(elementCount(tensor))) {
+    throw new ModelError("file_invalid", `${what} has no such number of elements`);
+  }
+  // Strings and types without a fixed size are refused where they are used.
+  if (elementBits[tensor.dataType] === undefined || tensor.dataLocation === 1) return;
+  const [expected, stored] = [byteLength(tensor), storedLength(tensor)];
+  if (stored !== expected) throw new ModelError("file_invalid", `${what} needs ${expected} bytes and has ${stored}`);
+}
+
+/** As many bytes as `storedBytes` gives for a tensor that is not in an external file. */
+function storedLength(tensor: TensorProto): number {
+  const { rawData, floatData, doubleData, int64Data, uint64Data, int32Data, dataType } = tensor;
+  if (rawData.length > 0) return rawData.length;
+  if (floatData.length > 0) return 4 * floatData.length;
+  if (doubleData.length > 0) return 8 * doubleData.length;
+  if (int64Data.length > 0) return 8 * int64Data.length;
+  if (uint64Data.length > 0) return (dataType === DataType.UINT32 ? 4 : 8) * uint64Data.length;
+  const bits = elementBits[dataType] ?? 32;
+  return int32Data.length * (bits <= 8 ? 1 : bits === 16 ? 2 : 4);
+}
+
 function storedBytes(tensor: TensorProto): Uint8Array {
   if (tensor.external) return readFileRange(tensor.external);
   if (tensor.dataLocation === 1) {

@@ -218,9 +218,9 @@ describe("what a GGUF lacks or has too much of", () => {
 
   it("names a tensor of another shape", async () => {
     const tensors = base().map((tensor) =>
-      tensor.name === "blk.0.attn_k.weight" ? { ...tensor, shape: [64, 512] } : tensor,
+      tensor.name === "blk.0.attn_v.weight" ? { ...tensor, shape: [64, 512] } : tensor,
     );
-    await expect(load(tensors)).rejects.toThrow('"blk.0.attn_k.weight" has shape [64, 512], [128, 256] was expected');
+    await expect(load(tensors)).rejects.toThrow('"blk.0.attn_v.weight" has shape [64, 512], [128, 256] was expected');
   });
 
   it("names tensors that it does not know", async () => {

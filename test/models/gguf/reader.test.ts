@@ -1,9 +1,11 @@
 import { mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { gguf as readByLibrary } from "@huggingface/gguf";
 import { afterAll, describe, expect, it } from "vitest";
 import { openGguf } from "../../../models/gguf/reader.ts";
 import { ggufBytes, writeGguf } from "../../support/gguf-file.ts";
+import { goldenPath } from "../../support/golden.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "sparq-gguf-reader-"));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -33,7 +35,23 @@ describe("openGguf", () => {
     gguf.close();
   });
 
-  it("reads lists that are longer than the parser's first bite", async () => {
+  it("reads what another library reads in a file that a third one wrote", async () => {
+    const path = goldenPath("gguf", "tiny.gguf");
+    const [file, theirs] = [await openGguf(path), await readByLibrary(path, { allowLocalFile: true })];
+    file.close();
+    const { version, tensor_count, kv_count, ...metadata } = theirs.metadata;
+    expect(file.metadata.values).toEqual(metadata);
+    expect([...file.tensors.values()].map(({ name, shape, offset, type }) => [name, shape, offset, type.id])).toEqual(
+      theirs.tensorInfos.map(({ name, shape, offset, dtype }) => [
+        name,
+        shape.map(Number).reverse(),
+        Number(theirs.tensorDataOffset + offset),
+        dtype,
+      ]),
+    );
+  });
+
+  it("reads lists that are longer than what is read at once", async () => {
     const words = Array.from({ length: 150_000 }, (_, i) => `token number ${i} of very many`);
     const gguf = await openGguf(writeGguf(join(folder, "long.gguf"), { ...metadata, words }, tensors));
     expect(gguf.metadata.values.words).toEqual(words);
