@@ -37,6 +37,16 @@ export class Fields {
     return value as number;
   }
 
+  /** A list of so many finite numbers > 0. */
+  positives(name: string, length: number): number[] {
+    const value = this.values[name];
+    const fits = Array.isArray(value) && value.length === length;
+    if (!fits || !value.every((entry) => typeof entry === "number" && Number.isFinite(entry) && entry > 0)) {
+      this.refuse(name, `it must be a list of ${length} numbers > 0`);
+    }
+    return value;
+  }
+
   boolean(name: string, fallback: boolean): boolean {
     const value = this.values[name] ?? fallback;
     if (typeof value !== "boolean") this.refuse(name, "it must be true or false");

@@ -7,38 +7,54 @@ import { importGguf } from "./gguf/import.ts";
 import { readJsonFile } from "./json.ts";
 import { importOnnx } from "./onnx/import.ts";
 import { locateModel, type ModelLocation } from "./registry.ts";
+import { hasCheckpoint } from "./safetensors/checkpoint.ts";
+import { importCheckpoint } from "./safetensors/import.ts";
 import { readTokenizerFiles } from "./tokenizer-files.ts";
 import type { LoadModelOptions, PreparedModel } from "./types.ts";
 
 /**
  * Finds a model by built-in name, pulled name or path and makes it ready for a session. A path is a folder with
- * model.onnx (or onnx/model.onnx) and config.json, an .onnx file with config.json beside it or one folder up, or a GGUF
- * file. The prepared graph is kept on disk; see cache.ts.
+ * model.onnx (or onnx/model.onnx) and config.json, an .onnx file with config.json beside it or one folder up, a Hugging Face
+ * checkpoint (a folder with config.json and weights in safetensors, or one such file in it), or a GGUF file. The prepared graph is kept on disk; see cache.ts.
  * @throws ModelError naming the file, node or field
  */
 export async function loadModel(nameOrPath: string, options: LoadModelOptions = {}): Promise<PreparedModel> {
   const location = locateModel(nameOrPath, options.cacheDir);
   const file = modelFile(location);
+  if (options.quantize && [".onnx", ".gguf"].includes(extname(file))) {
+    throw new ModelError(
+      "unsupported_config",
+      `${file} cannot be quantised to ${options.quantize}: only checkpoints in safetensors can, other files have weights as they are`,
+    );
+  }
   if (extname(file) === ".gguf") return { ...(await importGguf(file, options)), name: location.name };
+  if (extname(file) !== ".onnx") return { ...(await importCheckpoint(file, options)), name: location.name };
   return loadOnnx(location.name, file, options);
 }
 
-/** The .onnx or .gguf file that a location means. */
+/** The .onnx or .gguf file that a location means, or the folder or .safetensors file of a checkpoint. */
 function modelFile({ path }: ModelLocation): string {
   if (!statSync(path).isDirectory()) {
-    if ([".onnx", ".gguf"].includes(extname(path))) return path;
-    throw new ModelError("file_invalid", `${path} is neither a folder nor an .onnx or .gguf file`);
+    if ([".onnx", ".gguf", ".safetensors"].includes(extname(path))) return path;
+    throw new ModelError("file_invalid", `${path} is neither a folder nor an .onnx, .gguf or .safetensors file`);
   }
   const graphs = [join(path, "model.onnx"), join(path, "onnx", "model.onnx")].filter((file) => existsSync(file));
   if (graphs[0]) return graphs[0];
+  if (hasCheckpoint(path)) return path;
   const ggufs = readdirSync(path).filter((name) => extname(name) === ".gguf");
   if (ggufs.length === 1) return join(path, ggufs[0]!);
   throw new ModelError(
     "file_missing",
     ggufs.length > 1
       ? `${path} holds ${ggufs.length} GGUF files (${ggufs.join(", ")}): name one`
-      : `${path} holds no model: looked for model.onnx, onnx/model.onnx and a .gguf file`,
+      : `${path} holds no model: looked for model.onnx, onnx/model.onnx, .safetensors files and a .gguf file${pickled(path)}`,
   );
+}
+
+/** What to do with weights in a format that can run code when it is read. */
+function pickled(folder: string): string {
+  const name = readdirSync(folder).find((file) => /\.(bin|pt|pth)$/.test(file));
+  return name === undefined ? "" : `; ${name} must be converted: model.save_pretrained(..., safe_serialization=True)`;
 }
 
 async function loadOnnx(name: string, file: string, options: LoadModelOptions): Promise<PreparedModel> {
@@ -46,11 +62,11 @@ async function loadOnnx(name: string, file: string, options: LoadModelOptions): 
   const configPath = join(folder, "config.json");
   const generationPath = join(folder, "generation_config.json");
   const generation = existsSync(generationPath) ? readJsonFile(generationPath) : undefined;
-  const config = parseConfig(readJsonFile(configPath), generation, configPath);
+  const config = parseConfig(readJsonFile(configPath), generation, configPath, options);
   const tokenizer = readTokenizerFiles(folder);
   const prepared = await prepareGraph({
     folder: dirname(file),
-    label: basename(file, ".onnx"),
+    label: [basename(file, ".onnx"), ...(config.ropeVariant ? [config.ropeVariant] : [])].join("-"),
     files: [configPath, file],
     options,
     build: (target) => importOnnx(file, config, target, options),

@@ -2,6 +2,7 @@
 export type RopeScaling =
   | { readonly type: "default" }
   | { readonly type: "linear"; readonly factor: number }
+  | { readonly type: "dynamic"; readonly factor: number; readonly originalMaxPositions: number }
   | {
       readonly type: "llama3";
       readonly factor: number;
@@ -20,9 +21,18 @@ export type RopeScaling =
       readonly attentionFactor?: number | undefined;
       readonly mscale?: number | undefined;
       readonly mscaleAllDim?: number | undefined;
+    }
+  | {
+      readonly type: "longrope";
+      readonly factor: number;
+      readonly originalMaxPositions: number;
+      /** [rotaryDim / 2] each: what divides the frequencies up to the original context, and beyond it. */
+      readonly shortFactors: readonly number[];
+      readonly longFactors: readonly number[];
+      readonly attentionFactor?: number | undefined;
     };
 
-export const ropeTypes: readonly RopeScaling["type"][] = ["default", "linear", "llama3", "yarn"];
+export const ropeTypes: readonly RopeScaling["type"][] = ["default", "linear", "dynamic", "llama3", "yarn", "longrope"];
 
 export interface RopeFrequencies {
   /** [rotaryDim / 2], radians per position. */
@@ -36,20 +46,54 @@ export interface RopeFrequencies {
  * (v5.18; powers may differ by one unit in the last place, torch's are not correctly rounded).
  * @param theta the base period, e.g. 10000
  * @param rotaryDim components of a head that are rotated; even
+ * @param context the longest sequence there will be, which "dynamic" and "longrope" go by. transformers goes by the sequence at
+ *   hand and then attends to keys that were rotated otherwise before; here all of a server's sequences have one set
  */
-export function ropeFrequencies(theta: number, rotaryDim: number, scaling: RopeScaling): RopeFrequencies {
-  const periods = Float32Array.from({ length: rotaryDim / 2 }, (_, i) => theta ** Math.fround((2 * i) / rotaryDim));
+export function ropeFrequencies(theta: number, rotaryDim: number, scaling: RopeScaling, context = 0): RopeFrequencies {
+  const periods = periodsOf(theta, rotaryDim);
   const plain = periods.map((period) => 1 / period);
   switch (scaling.type) {
     case "default":
       return { inverseFrequencies: plain, ropeScale: 1 };
     case "linear":
       return { inverseFrequencies: plain.map((frequency) => frequency / scaling.factor), ropeScale: 1 };
+    case "dynamic":
+      return {
+        inverseFrequencies: periodsOf(dynamicTheta(theta, rotaryDim, scaling, context), rotaryDim).map((p) => 1 / p),
+        ropeScale: 1,
+      };
     case "llama3":
       return { inverseFrequencies: plain.map((frequency) => llama3Frequency(frequency, scaling)), ropeScale: 1 };
     case "yarn":
       return { inverseFrequencies: yarnFrequencies(theta, periods, scaling), ropeScale: yarnScale(scaling) };
+    case "longrope": {
+      const factors = context > scaling.originalMaxPositions ? scaling.longFactors : scaling.shortFactors;
+      const inverseFrequencies = periods.map((period, i) => 1 / fround(fround(factors[i]!) * period));
+      return { inverseFrequencies, ropeScale: longropeScale(scaling) };
+    }
   }
+}
+
+/** [rotaryDim / 2] */
+function periodsOf(theta: number, rotaryDim: number): Float32Array {
+  return Float32Array.from({ length: rotaryDim / 2 }, (_, i) => theta ** Math.fround((2 * i) / rotaryDim));
+}
+
+/** A longer base period, so that the slowest component just makes up for the longer context (NTK-aware scaling). */
+function dynamicTheta(
+  theta: number,
+  rotaryDim: number,
+  { factor, originalMaxPositions }: RopeScaling & { type: "dynamic" },
+  context: number,
+): number {
+  const stretch = (factor * Math.max(context, originalMaxPositions)) / originalMaxPositions - (factor - 1);
+  return rotaryDim === 2 ? theta : theta * stretch ** (rotaryDim / (rotaryDim - 2));
+}
+
+/** LongRoPE (arXiv 2402.13753). */
+function longropeScale({ factor, originalMaxPositions, attentionFactor }: RopeScaling & { type: "longrope" }): number {
+  if (attentionFactor !== undefined) return attentionFactor;
+  return factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(originalMaxPositions));
 }
 
 const { fround } = Math;

@@ -1,6 +1,8 @@
+import type { Activation, ModelType } from "./architectures/types.ts";
+
 /** config.json, normalised over architectures. Sizes in elements. */
 export interface ModelConfig {
-  readonly modelType: "llama" | "gpt_neox";
+  readonly modelType: ModelType;
   readonly layers: number;
   readonly hiddenSize: number;
   readonly intermediateSize: number;
@@ -16,7 +18,15 @@ export interface ModelConfig {
   readonly inverseFrequencies: Float32Array;
   /** Multiplied into cos and sin (YaRN, longrope); 1 otherwise. */
   readonly ropeScale: number;
+  /** Which of the frequencies there could be, where they depend on the longest sequence to be served. */
+  readonly ropeVariant?: string;
+  /** For each layer how many positions back a row sees, itself included; 0: all. Absent: all layers see all. */
+  readonly windows?: readonly number[];
   readonly normEps: number;
+  /** The feed-forward's; silu when absent. */
+  readonly activation?: Activation;
+  /** The linear layers that have a bias, by their names within a layer. Absent: those for which the file has one. */
+  readonly biases?: readonly string[];
   readonly tiedHead: boolean;
   readonly parallelResidual: boolean;
   readonly bosTokenId?: number;
@@ -32,7 +42,7 @@ export interface TokenizerFiles {
 
 /** What the import did, for `sparq inspect`. */
 export interface ImportReport {
-  readonly format: "onnx" | "gguf";
+  readonly format: "onnx" | "gguf" | "safetensors";
   /** Files read, with sizes in bytes. */
   readonly files: readonly { readonly path: string; readonly bytes: number }[];
   /** One line for each attention replaced: the layer and the node it was found at. */
@@ -72,5 +82,9 @@ export interface LoadModelOptions {
   readonly linears?: "qlinear" | "matmulnbits";
   /** How inputs of quantised linears are rounded, see builder/linear.ts; default SPARQ_ACTIVATIONS or "int8x2". */
   readonly activations?: "int8x2" | "int8";
+  /** How the weights of a checkpoint that has floats are kept, see safetensors/quantise.ts; as they are when left out. */
+  readonly quantize?: "int4" | "int8" | undefined;
+  /** The longest sequence to be served, which some rope scalings go by; as long as the model was made for when left out. */
+  readonly maxContext?: number | undefined;
   readonly onProgress?: (done: number, total: number, what: string) => void;
 }

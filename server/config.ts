@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { attentionPresets, defaultCache } from "../attention/defaults.ts";
 import { cacheDtypes, scanDtypes } from "../attention/types.ts";
+import { quantisations } from "../models/safetensors/quantise.ts";
 import { defaultSchedulerSettings } from "./engine/scheduler-types.ts";
 import { defaultSpeculation } from "./engine/speculation.ts";
 import { toolFormatNames } from "./tools/formats.ts";
@@ -32,6 +33,8 @@ function isOrigin(text: string): boolean {
 /** What loading a model depends on, for every command that runs one. */
 const modelOptionsSchema = z.object({
   model: z.string().min(1, { error: "must not be empty" }).default("tiny-llama"),
+  /** How the weights of a checkpoint of floats are kept; default: as they are. */
+  quantize: z.enum(quantisations, { error: `must be ${quantisations.join(" or ")}` }).optional(),
   /** Intra-op threads; default: what the container allows. */
   threads: integer(1, 1024).optional(),
   /** Default: a part of the free memory, no more than the requests can use. */

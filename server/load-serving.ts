@@ -30,7 +30,8 @@ export async function loadServing(
   runnerOf: (session: Session) => StepRunner = (session) => session,
 ): Promise<Serving> {
   const started = performance.now();
-  const model = await loadModel(options.model, { onProgress: progressTo(log) });
+  const { quantize, maxContext } = options;
+  const model = await loadModel(options.model, { quantize, maxContext, onProgress: progressTo(log) });
   const { config } = model;
   const attention = attentionOf(config, options);
   const tokenizer = createTokenizer(model.tokenizer, config);
@@ -139,16 +140,17 @@ function attentionOf(
 
 /** The folder with the tokenizer's files, or the GGUF that holds them. */
 function rootOf(source: string): string {
-  if (extname(source) !== ".onnx") return source;
+  if (![".onnx", ".safetensors"].includes(extname(source))) return source;
   const folder = dirname(source);
   return basename(folder) === "onnx" ? dirname(folder) : folder;
 }
 
-/** A line for each thing that the import begins; a prepared model has none. */
+/** A line for each thing that the import begins, and for each quarter of it; a prepared model has none. */
 function progressTo(log: Logger) {
   let last = "";
-  return (_done: number, _total: number, what: string) => {
-    if (what !== last) log.info({ what }, "preparing the model");
-    last = what;
+  return (done: number, total: number, what: string) => {
+    const quarter = `${what} ${Math.floor((4 * done) / total)}`;
+    if (quarter !== last) log.info({ what, done, total }, "preparing the model");
+    last = quarter;
   };
 }

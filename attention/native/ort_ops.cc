@@ -2,6 +2,7 @@
 
 #include <chrono>
 
+#include "ort_dense.h"
 #include "ort_kernel.h"
 #include "ort_linears.h"
 #include "ort_relay.h"
@@ -255,7 +256,8 @@ Operators::Operators(StepContext& context)
   operators_ = {Operator{lifeCycle<PagedAttention>(), &context}, Operator{lifeCycle<SwiGlu>(), &context},
                 Operator{lifeCycle<SplitActivations>(), &context}, Operator{lifeCycle<JoinProducts>(), &context},
                 Operator{qlinearOperator(), &context},             Operator{qembeddingOperator(), &context},
-                Operator{relayOperator(), &context}};
+                Operator{relayOperator(), &context},       Operator{denseLinearOperator(), &context},
+                Operator{denseEmbeddingOperator(), &context}};
   auto& attention = operators_[0];
   auto& swiGlu = operators_[1];
   auto& split = operators_[2];

@@ -13,6 +13,8 @@
 //   out; output [..., N]. Integer attributes K, N, bits, block_size, half_scales, offsets (0 or 1), planes (int8 values
 //   that an input becomes, 1 or 2). All are required.
 // QEmbedding: inputs ids (int64 [...]) and weights as above; the same attributes but planes; output [..., K], the rows.
+// DenseLinear, DenseEmbedding: the same over weights [N][K] of plain floats (constant, uint8 [bytes]); integer attributes K, N,
+//   dtype (0 f32, 1 f16, 2 bf16).
 // SplitActivations: input [..., K] of T rows, attribute block_size; outputs [2, T, K] and [T, K / block_size].
 // JoinProducts: inputs [2, T, N] and, both or neither, [T, B], [B, N]; output [1, T, N]. For these two see
 //   quantised_linear.h.
@@ -81,7 +83,7 @@ class StepContext {
   Traffic traffic;              // of the current step
   double attentionSeconds = 0;  // of the current step, wall time, summed over its layers
   bool timed = false;           // and the next two are measured
-  double linearSeconds = 0;     // wall time, of QLinear nodes
+  double linearSeconds = 0;     // wall time, of QLinear and DenseLinear nodes
   PhaseTimes phaseTimes;
 
  private:
@@ -107,9 +109,10 @@ class Operators {
   friend struct SplitActivations;
   friend struct JoinProducts;
   friend struct QLinear;
+  friend struct DenseLinear;
   friend struct Relay;
 
-  std::array<Operator, 7> operators_;
+  std::array<Operator, 9> operators_;
   ort::CustomOpDomainOwner domain_;
 };
 

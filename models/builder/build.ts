@@ -1,11 +1,12 @@
 import { closeSync, openSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { architectures } from "../architectures/index.ts";
 import { FORMAT_VERSION, graphFile, weightsFile } from "../cache.ts";
 import { DataType, encodeModel, makeModel, makeValueInfo } from "../onnx/proto.ts";
 import type { ImportReport, LoadModelOptions, ModelConfig } from "../types.ts";
+import { buildDecoder } from "./decoder.ts";
 import { GraphWriter } from "./graph-writer.ts";
 import type { LinearStyle } from "./linear.ts";
-import { buildLlama } from "./llama.ts";
 import type { WeightSource } from "./weights.ts";
 
 const OPSETS = { "": 17, "com.microsoft": 1, sparq: 1 };
@@ -13,21 +14,27 @@ const OPSETS = { "": 17, "com.microsoft": 1, sparq: 1 };
 export type BuildReport = Pick<ImportReport, "attentions" | "nodesAfter" | "weightBytes">;
 
 /**
- * Builds the canonical graph of a Llama from its weights: `graphFile` and `weightsFile` in the empty `folder`. Reads a
+ * Builds the canonical graph of a decoder from its weights: `graphFile` and `weightsFile` in the empty `folder`. Reads a
  * layer's matrices at a time. Throws ModelError for weights that are missing or do not fit the configuration.
  */
-export function buildGraph(
+export async function buildGraph(
   folder: string,
   config: ModelConfig,
   weights: WeightSource,
   style: LinearStyle,
   onProgress: LoadModelOptions["onProgress"] = () => {},
-): BuildReport {
+): Promise<BuildReport> {
+  // Gigabytes take minutes: whoever asks how far it is gets an answer between two layers.
+  const pause = () => new Promise<void>((resume) => setImmediate(resume));
   const descriptor = openSync(join(folder, weightsFile), "wx");
   try {
     const graph = new GraphWriter(descriptor, weightsFile);
-    const report = (layer: number) => onProgress(layer, config.layers + 1, "converting weights");
-    const attentions = buildLlama({ graph, config, weights, style }, report);
+    const report = async (layer: number) => {
+      onProgress(layer, config.layers + 1, "converting weights");
+      await pause();
+    };
+    const architecture = architectures[config.modelType];
+    const attentions = await buildDecoder({ graph, config, architecture, weights, style }, report);
     const model = makeModel({
       name: config.modelType,
       nodes: graph.nodes,
@@ -41,7 +48,7 @@ export function buildGraph(
       metadata: { "sparq.format_version": String(FORMAT_VERSION) },
     });
     writeFileSync(join(folder, graphFile), encodeModel(model));
-    report(config.layers + 1);
+    await report(config.layers + 1);
     return {
       attentions: attentions.map((node, layer) => ({ layer, node, pattern: "built from weights" })),
       nodesAfter: graph.nodes.length,

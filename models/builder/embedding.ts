@@ -1,9 +1,9 @@
-import { DataType } from "../onnx/messages.ts";
+import { denseEmbedding, denseLinear, storeDense } from "./dense.ts";
 import type { GraphWriter } from "./graph-writer.ts";
-import { type LinearStyle, linear, planesOf } from "./linear.ts";
+import { type LinearStyle, planesOf } from "./linear.ts";
 import { blockEmbedding, blockLinear, storeBlocks } from "./matmulnbits.ts";
 import { qembedding, qlinear, storePacked } from "./qlinear.ts";
-import type { DenseMatrix, WeightMatrix } from "./weights.ts";
+import type { WeightMatrix } from "./weights.ts";
 
 export interface Embedding {
   /** Rows of the table for the ids [1, T]: [1, T, columns]. */
@@ -13,8 +13,8 @@ export interface Embedding {
 }
 
 /**
- * Looks up the rows of `table` for `ids` [1, T]. The table stays as it is stored: quantised, f16 or f32; only the rows
- * looked up become f32. A quantised one is in the file once, whether or not the output layer reads it too.
+ * Looks up the rows of `table` for `ids` [1, T]. The table stays as it is stored, and only the rows looked up become f32.
+ * It is in the file once, whether or not the output layer reads it too.
  */
 export function embedding(
   graph: GraphWriter,
@@ -24,9 +24,10 @@ export function embedding(
   style: LinearStyle,
 ): Embedding {
   if (table.kind === "dense") {
+    const stored = storeDense(graph, `${name}.table`, table);
     return {
-      output: denseEmbedding(graph, name, ids, table),
-      tiedHead: (head, input) => linear(graph, head, input, table, style),
+      output: denseEmbedding(graph, name, ids, stored),
+      tiedHead: (head, input) => denseLinear(graph, head, input, stored),
     };
   }
   if (style.linears === "qlinear") {
@@ -41,14 +42,4 @@ export function embedding(
     output: blockEmbedding(graph, name, ids, stored),
     tiedHead: (head, input) => blockLinear(graph, head, input, stored, style.activations),
   };
-}
-
-function denseEmbedding(graph: GraphWriter, name: string, ids: string, table: DenseMatrix): string {
-  const { rows, columns, halves } = table;
-  if (!halves) {
-    return graph.node("Gather", name, [graph.floats(`${name}.table`, [rows, columns], table.values), ids]);
-  }
-  const stored = graph.constant(`${name}.table`, DataType.FLOAT16, [rows, columns], halves);
-  const gathered = graph.node("Gather", `${name}.halves`, [stored, ids]);
-  return graph.node("Cast", name, [gathered], { attributes: { to: DataType.FLOAT } });
 }

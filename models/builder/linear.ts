@@ -1,7 +1,9 @@
+import { ModelError } from "../errors.ts";
+import { denseLinear, storeDense } from "./dense.ts";
 import type { GraphWriter } from "./graph-writer.ts";
 import { blockLinear, storeBlocks } from "./matmulnbits.ts";
 import { qlinear, storePacked } from "./qlinear.ts";
-import { stackRows, transpose, type WeightMatrix } from "./weights.ts";
+import { stackRows, type WeightMatrix } from "./weights.ts";
 
 /**
  * What multiplies quantised weights. "qlinear": sparq.QLinear, which reads them where they lie in the file at the memory's
@@ -22,6 +24,27 @@ export const activationKinds: readonly Activations[] = ["int8x2", "int8"];
 export interface LinearStyle {
   readonly linears: Linears;
   readonly activations: Activations;
+}
+
+/** The style that options name, or else the variables SPARQ_LINEARS and SPARQ_ACTIVATIONS, or else the first of each. */
+export function linearStyle(options: Partial<LinearStyle>): LinearStyle {
+  return {
+    linears: options.linears ?? fromEnvironment("SPARQ_LINEARS", linearKinds),
+    activations: options.activations ?? fromEnvironment("SPARQ_ACTIVATIONS", activationKinds),
+  };
+}
+
+/** What tells the graph of a style from the default one's. */
+export function styleSuffixes({ linears, activations }: LinearStyle): string[] {
+  return [linears, activations].filter((kind) => kind !== linearKinds[0] && kind !== activationKinds[0]);
+}
+
+/** The kind that a variable names; the first, unless it is set. */
+function fromEnvironment<Kind extends string>(variable: string, kinds: readonly Kind[]): Kind {
+  const value = process.env[variable] || kinds[0];
+  const kind = kinds.find((known) => known === value);
+  if (kind) return kind;
+  throw new ModelError("unsupported_config", `${variable} is "${value}"; supported: ${kinds.join(", ")}`);
 }
 
 /**
@@ -61,14 +84,10 @@ export function linear(
     const stored = storePacked(graph, `${name}.weight`, matrix);
     return qlinear(graph, name, input, stored, planesOf(style), biasName);
   }
+  if (matrix.kind === "dense")
+    return denseLinear(graph, name, input, storeDense(graph, `${name}.weight`, matrix), biasName);
   const product = biasName === undefined ? name : `${name}.product`;
-  if (matrix.kind === "blocks") {
-    blockLinear(graph, product, input, storeBlocks(graph, product, matrix), style.activations);
-  } else {
-    const { rows, columns, values } = matrix;
-    const weight = graph.floats(`${name}.weight`, [columns, rows], transpose(values, rows, columns));
-    graph.node("MatMul", product, [input, weight]);
-  }
+  blockLinear(graph, product, input, storeBlocks(graph, product, matrix), style.activations);
   return biasName === undefined ? product : graph.node("Add", name, [product, biasName]);
 }
 

@@ -1,14 +1,27 @@
+import { halfToFloat } from "../onnx/tensor.ts";
+
 /** What a builder needs of a model's weights, whatever file they come from. */
 
-/** A matrix of plain floats, one row for each output. */
+/** How plain floats are stored. */
+export type DenseType = "f32" | "f16" | "bf16";
+
+/** A matrix of plain floats, one row for each output, as its file has them. */
 export interface DenseMatrix {
   readonly kind: "dense";
   readonly rows: number;
   readonly columns: number;
-  /** [rows, columns] */
-  readonly values: Float32Array;
-  /** The same as IEEE binary16 bits, if the source has them so: half the size without loss. */
-  readonly halves?: Uint16Array;
+  readonly dtype: DenseType;
+  /** [rows, columns], little-endian; at an address that typed arrays accept. */
+  readonly bytes: Uint8Array;
+}
+
+/** The values of little-endian floats, as float32. f32 is not copied. */
+export function floatsOf(dtype: DenseType, bytes: Uint8Array): Float32Array {
+  if (dtype === "f32") return new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
+  const halves = new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 2);
+  if (dtype === "f16") return Float32Array.from(halves, halfToFloat);
+  const bits = Uint32Array.from(halves, (half) => half << 16);
+  return new Float32Array(bits.buffer);
 }
 
 /**
@@ -51,7 +64,9 @@ export function stackRows(matrices: readonly WeightMatrix[]): WeightMatrix | und
   const rows = matrices.reduce((sum, matrix) => sum + matrix.rows, 0);
   const { columns } = first;
   if (matrices.every((matrix) => matrix.kind === "dense")) {
-    return { kind: "dense", rows, columns, values: concatFloats(matrices.map(({ values }) => values)) };
+    const { dtype } = matrices[0]!;
+    if (!matrices.every((matrix) => matrix.dtype === dtype)) return undefined;
+    return { kind: "dense", rows, columns, dtype, bytes: Buffer.concat(matrices.map(({ bytes }) => bytes)) };
   }
   if (!matrices.every((matrix) => matrix.kind === "blocks") || first.kind !== "blocks") return undefined;
   const { bits, blockSize } = first;

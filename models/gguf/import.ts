@@ -1,8 +1,7 @@
 import { basename, dirname } from "node:path";
 import { buildGraph } from "../builder/build.ts";
-import { activationKinds, type LinearStyle, linearKinds } from "../builder/linear.ts";
+import { type LinearStyle, linearStyle, styleSuffixes } from "../builder/linear.ts";
 import { prepareGraph } from "../cache.ts";
-import { ModelError } from "../errors.ts";
 import type { ImportReport, LoadModelOptions, ModelConfig, PreparedModel } from "../types.ts";
 import { checkAgreement } from "./agreement.ts";
 import { ggufConfig } from "./config.ts";
@@ -16,10 +15,7 @@ import { ggufWeights } from "./weights.ts";
  * @throws ModelError naming the file, tensor or metadata key
  */
 export async function importGguf(path: string, options: LoadModelOptions = {}): Promise<PreparedModel> {
-  const style = {
-    linears: options.linears ?? fromEnvironment("SPARQ_LINEARS", linearKinds),
-    activations: options.activations ?? fromEnvironment("SPARQ_ACTIVATIONS", activationKinds),
-  };
+  const style = linearStyle(options);
   const file = await openGguf(path);
   try {
     const config = ggufConfig(file);
@@ -31,7 +27,7 @@ export async function importGguf(path: string, options: LoadModelOptions = {}): 
       label: [name, ...styleSuffixes(style)].join("-"),
       files: [path],
       options,
-      build: async (folder) => buildReport(file, config, folder, style, options),
+      build: (folder) => buildReport(file, config, folder, style, options),
     });
     return { name, source: path, config, tokenizer, ...prepared };
   } finally {
@@ -39,14 +35,14 @@ export async function importGguf(path: string, options: LoadModelOptions = {}): 
   }
 }
 
-function buildReport(
+async function buildReport(
   file: GgufFile,
   config: ModelConfig,
   folder: string,
   style: LinearStyle,
   options: LoadModelOptions,
-): ImportReport {
-  const built = buildGraph(folder, config, ggufWeights(file, config), style, options.onProgress);
+): Promise<ImportReport> {
+  const built = await buildGraph(folder, config, ggufWeights(file, config), style, options.onProgress);
   const tensors = [...file.tensors.values()];
   return {
     ...built,
@@ -71,17 +67,4 @@ function typesOf(file: GgufFile): string {
     .sort(([, a], [, b]) => b - a)
     .map(([name]) => name)
     .join(" and ");
-}
-
-/** What tells the graph of a style from the default one's. */
-function styleSuffixes({ linears, activations }: LinearStyle): string[] {
-  return [linears, activations].filter((kind) => kind !== linearKinds[0] && kind !== activationKinds[0]);
-}
-
-/** The kind that a variable names; the first, unless it is set. */
-function fromEnvironment<Kind extends string>(variable: string, kinds: readonly Kind[]): Kind {
-  const value = process.env[variable] || kinds[0];
-  const kind = kinds.find((known) => known === value);
-  if (kind) return kind;
-  throw new ModelError("unsupported_config", `${variable} is "${value}"; supported: ${kinds.join(", ")}`);
 }

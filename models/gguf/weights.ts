@@ -69,12 +69,11 @@ export function ggufWeights(file: GgufFile, config: ModelConfig): WeightSource {
 function matrixOf({ type }: GgufTensor, bytes: Uint8Array, rows: number, columns: number): WeightMatrix {
   switch (type.name) {
     case "F32":
+      return { kind: "dense", rows, columns, dtype: "f32", bytes };
+    case "F16":
+      return { kind: "dense", rows, columns, dtype: "f16", bytes };
     case "BF16":
-      return { kind: "dense", rows, columns, values: dequantize(type.name, bytes) };
-    case "F16": {
-      const halves = new Uint16Array(bytes.buffer, bytes.byteOffset, rows * columns);
-      return { kind: "dense", rows, columns, values: dequantize(type.name, bytes), halves };
-    }
+      return { kind: "dense", rows, columns, dtype: "bf16", bytes };
     default:
       return blockMatrix(type.name, bytes, rows, columns);
   }

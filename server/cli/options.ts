@@ -43,7 +43,12 @@ export function addModelOptions(command: Command): Command {
   addOption(
     command,
     "--model <name|path>",
-    "a built-in or pulled model, a folder, an .onnx or a .gguf (default: tiny-llama)",
+    "a built-in or pulled model, a folder (an export or a checkpoint), an .onnx or a .gguf (default: tiny-llama)",
+  );
+  addOption(
+    command,
+    "--quantize <type>",
+    "keep the weights of a safetensors checkpoint in int4 or int8, converted at the first start (default: as they are)",
   );
   addOption(command, "--threads <n>", "threads to compute with (default: what this container may use)");
   addOption(command, "--kv-cache-mb <n>", "size of the KV cache (default: a quarter of the free memory, 8192 at most)");

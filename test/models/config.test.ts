@@ -45,8 +45,10 @@ describe("config.json of a llama", () => {
       inverseFrequencies: Float32Array.of(1, 0.1, 0.01, 0.001),
       ropeScale: 1,
       normEps: 1e-5,
+      activation: "silu",
       tiedHead: false,
       parallelResidual: false,
+      biases: [],
       bosTokenId: 1,
       eosTokenIds: [2],
     });
@@ -129,9 +131,63 @@ describe("config.json of a gpt_neox", () => {
   });
 });
 
+describe("rope that goes by the longest sequence to be served", () => {
+  const served = (config: Record<string, unknown>, maxContext?: number) =>
+    parseConfig(config, undefined, "m/config.json", { maxContext });
+
+  it("is dynamic: beyond the model's own positions up to the factor, if that is asked for", () => {
+    const dynamic = { ...llama, rope_scaling: { type: "dynamic", factor: 4 } };
+    const plain = parse(llama);
+    for (const same of [parse(dynamic), served(dynamic, 512), served(dynamic, 100)]) expect(same).toEqual(plain);
+    const longer = served(dynamic, 1024);
+    // theta * (4 * 2 - 3) ** (8 / 6)
+    expect(longer).toMatchObject({ maxPositions: 1024, ropeVariant: "dynamic-1024" });
+    expect(longer.inverseFrequencies[1]).toBeCloseTo((1e4 * 5 ** (8 / 6)) ** -0.25, 7);
+    expect(served(dynamic, 1e6)).toMatchObject({ maxPositions: 2048, ropeVariant: "dynamic-2048" });
+  });
+
+  it("is longrope, by either of its names: short factors up to the original context, else long ones", () => {
+    const factors = { short_factor: [1, 1, 1, 2], long_factor: [1, 2, 4, 8] };
+    for (const type of ["longrope", "su"]) {
+      const config = { ...llama, original_max_position_embeddings: 128, rope_scaling: { type, ...factors } };
+      const scale = Math.sqrt(1 + Math.log(4) / Math.log(128));
+      expect(parse(config)).toMatchObject({ maxPositions: 512, ropeVariant: "long", ropeScale: scale });
+      expect(parse(config).inverseFrequencies).toEqual(Float32Array.of(1, 0.05, 0.0025, 0.000125));
+      expect(served(config, 129).ropeVariant).toBe("long");
+      expect(served(config, 128)).toMatchObject({ ropeVariant: "short", ropeScale: scale });
+      expect(served(config, 128).inverseFrequencies).toEqual(Float32Array.of(1, 0.1, 0.01, 0.0005));
+    }
+  });
+});
+
+describe("windows", () => {
+  const mistral = { ...llama, model_type: "mistral" };
+  const qwen = { ...llama, model_type: "qwen2", num_hidden_layers: 3, sliding_window: 64, max_window_layers: 1 };
+
+  it("are Mistral's in every layer unless null", () => {
+    expect(parse({ ...mistral, sliding_window: 64 }).windows).toEqual([64, 64]);
+    expect(parse(mistral).windows).toEqual([4096, 4096]);
+    expect(parse({ ...mistral, sliding_window: null }).windows).toBeUndefined();
+    expect(() => parse({ ...mistral, sliding_window: 0 })).toThrow("sliding_window is 0; it must be an integer >= 1");
+  });
+
+  it("are Qwen's in upper layers if used, or as layer_types says", () => {
+    expect(parse(qwen).windows).toBeUndefined();
+    expect(parse({ ...qwen, use_sliding_window: true }).windows).toEqual([0, 64, 64]);
+    const types = ["sliding_attention", "full_attention", "sliding_attention"];
+    expect(parse({ ...qwen, use_sliding_window: true, layer_types: types }).windows).toEqual([64, 0, 64]);
+    expect(() => parse({ ...qwen, layer_types: types })).toThrow("layer_types is");
+    expect(() => parse({ ...qwen, layer_types: ["full_attention"] })).toThrow("it must be a list of 3");
+    expect(() => parse({ ...qwen, layer_types: ["a", "b", "c"] })).toThrow("supported: full_attention");
+  });
+});
+
 describe("a configuration that cannot be used", () => {
   it.each([
-    [{ ...llama, model_type: "mamba" }, 'model_type is "mamba"; supported: llama, gpt_neox'],
+    [
+      { ...llama, model_type: "mamba" },
+      'model_type is "mamba"; supported: llama, mistral, qwen2, qwen3, phi3, gemma, gpt_neox',
+    ],
     [{ ...llama, model_type: "toString" }, 'model_type is "toString"'],
     [{ hidden_size: 3 }, "model_type is missing"],
   ])("names the architecture", (config, message) => {
@@ -157,6 +213,13 @@ describe("a configuration that cannot be used", () => {
     ],
     ["an odd rotary size", { head_dim: 7 }, "a rotary factor of 1 rotates 7 of a head's 7 components"],
     ["rope of another type", { rope_scaling: { type: "su", factor: 2 } }, 'rope_scaling: type is "su"'],
+    [
+      "longrope with factors of another number",
+      { rope_scaling: { type: "su", short_factor: [1], long_factor: [1] } },
+      "rope_scaling: short_factor is [1]; it must be a list of 4 numbers",
+    ],
+    ["experts", { num_local_experts: 8 }, "num_local_experts is 8; mixtures of experts are not supported"],
+    ["a soft cap", { final_logit_softcapping: 30 }, "final_logit_softcapping is 30; soft caps on logits"],
     ["rope without its factor", { rope_scaling: { rope_type: "linear" } }, "rope_scaling: factor is missing"],
     ["rope that is no object", { rope_scaling: [1] }, "rope_scaling is [1]"],
     ["a negative theta", { rope_theta: -1 }, "rope_theta is -1"],

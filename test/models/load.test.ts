@@ -114,7 +114,7 @@ describe("what is no model", () => {
     const error = await errorOf(folder);
     expect(error.code).toBe("file_missing");
     expect(error.message).toContain(
-      `${folder} holds no model: looked for model.onnx, onnx/model.onnx and a .gguf file`,
+      `${folder} holds no model: looked for model.onnx, onnx/model.onnx, .safetensors files and a .gguf file`,
     );
   });
 
@@ -125,9 +125,11 @@ describe("what is no model", () => {
   });
 
   it("refuses a file of another kind", async () => {
-    const path = join(temporaryFolder(), "model.safetensors");
+    const path = join(temporaryFolder(), "model.bin");
     writeFileSync(path, "");
-    expect((await errorOf(path)).message).toContain(`${path} is neither a folder nor an .onnx or .gguf file`);
+    expect((await errorOf(path)).message).toContain(
+      `${path} is neither a folder nor an .onnx, .gguf or .safetensors file`,
+    );
   });
 
   it.each(["config.json", "tokenizer.json"])("says that %s is missing", async (name) => {

@@ -64,8 +64,11 @@ describe("block matrices", () => {
     expect(stackRows([make("Q4_1", 3, 1), make("Q4_0", 3, 1)])).toBeUndefined();
     expect(stackRows([make("Q8_0", 3, 1), make("Q6_K", 3, 1)])).toBeUndefined();
     expect(stackRows([make("Q5_0", 3, 1), make("Q4_0", 3, 1)])).toBeUndefined();
-    const dense = { kind: "dense", rows: 1, columns: 2, values: Float32Array.of(1, 2) } as const;
-    expect(stackRows([dense, dense])).toMatchObject({ rows: 2, values: Float32Array.of(1, 2, 1, 2) });
+    const dense = { kind: "dense", rows: 1, columns: 2, dtype: "f16", bytes: Uint8Array.of(1, 2, 3, 4) } as const;
+    const two = stackRows([dense, dense]);
+    expect(two).toMatchObject({ kind: "dense", rows: 2, columns: 2, dtype: "f16" });
+    expect([...(two as typeof dense).bytes]).toEqual([1, 2, 3, 4, 1, 2, 3, 4]);
+    expect(stackRows([dense, { ...dense, dtype: "bf16" }])).toBeUndefined();
     expect(stackRows([dense, make("Q8_0", 3, 1)])).toBeUndefined();
   });
 });
