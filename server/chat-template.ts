@@ -1,4 +1,5 @@
-import { Environment, Interpreter, Template } from "@huggingface/jinja";
+import { Environment, Template } from "@huggingface/jinja";
+import { PythonInterpreter } from "./python-jinja.ts";
 
 /** No chat template, one that cannot be read, or one that refuses the messages; `message` is the template's own then. */
 export class ChatTemplateError extends Error {
@@ -12,7 +13,7 @@ export class ChatTemplate {
   /** Throws ChatTemplateError if `source` is no Jinja. */
   constructor(source: string) {
     try {
-      this.#program = new Template(source).parsed;
+      this.#program = new Template(source.replace(/\r\n?/g, "\n")).parsed;
     } catch (error) {
       throw new ChatTemplateError(`the model's chat template cannot be parsed: ${(error as Error).message}`);
     }
@@ -23,7 +24,7 @@ export class ChatTemplate {
     const environment = new Environment();
     for (const [name, value] of Object.entries({ ...templateGlobals(now), ...variables })) environment.set(name, value);
     try {
-      return String(new Interpreter(environment).run(this.#program).value);
+      return String(new PythonInterpreter(environment).run(this.#program).value);
     } catch (error) {
       throw new ChatTemplateError((error as Error).message);
     }
