@@ -58,8 +58,8 @@ export function chooseFiles<File extends OfferedFile>(
 /** The path that `wish` names. */
 function wished(offered: readonly OfferedFile[], source: string, wish: string): string {
   if (offered.some(({ path }) => path === wish)) {
-    if (/\.(gguf|onnx)$/.test(wish)) return wish;
-    throw new ModelError("file_invalid", `${source}: ${wish} is no .gguf or .onnx file, which alone can be named`);
+    if (/\.(gguf|onnx|safetensors)$/.test(wish)) return wish;
+    throw new ModelError("file_invalid", `${source}: ${wish} is no .gguf, .onnx or .safetensors file`);
   }
   const tagged = ggufsOf(offered).filter(({ path }) => hasTag(path, wish));
   if (tagged.length === 1) return tagged[0]!.path;

@@ -58,10 +58,11 @@ describe("the files of a model", () => {
       "cpu/int4/model.onnx",
       ["cpu/int4/config.json", "cpu/int4/model.onnx", "cpu/int4/model.onnx.data", "cpu/int4/tokenizer.json"],
     ],
+    ["other.safetensors", "other.safetensors", ["config.json", "other.safetensors", "tokenizer.json"]],
     ["Q4_K_M", "q/m-Q4_K_M.gguf", ["q/m-Q4_K_M.gguf"]],
     ["q4_k", "q/m-Q4_K.gguf", ["q/m-Q4_K.gguf"]],
   ])("may be named: %s", (wish, main, files) => {
-    const offered = ["onnx/model.onnx", "onnx/model_q4.onnx", "q/m-Q4_K_M.gguf", "q/m-Q4_K.gguf"];
+    const offered = ["other.safetensors", "onnx/model.onnx", "onnx/model_q4.onnx", "q/m-Q4_K_M.gguf", "q/m-Q4_K.gguf"];
     const deep = ["model.onnx", "model.onnx.data", ...config].map((name) => `cpu/int4/${name}`);
     expect(choose([...config, ...offered, ...deep], wish)).toEqual({ files, main });
   });
@@ -74,7 +75,7 @@ describe("the files of a model", () => {
     ["a graph alone", ["model.onnx"], undefined, /no config\.json and no tokenizer\.json/],
     ["one of two shards", ["model-00001-of-00002.safetensors", ...config], undefined, /1 of 2 shards and no .*index/],
     ["GGUF parts", ["m-00001-of-00003.gguf"], undefined, /is one of 3 parts/],
-    ["a file that is no model", ["README.md"], "README.md", /README\.md is no \.gguf or \.onnx file/],
+    ["a file that is no model", ["README.md"], "README.md", /README\.md is no \.gguf, \.onnx or \.safetensors file/],
     [
       "two files for a tag",
       ["a-Q8_0.gguf", "b-Q8_0.gguf"],
