@@ -62,9 +62,8 @@ struct DenseLinear {
     std::vector<int64_t> outShape = input.shape;
     outShape.back() = shape.outputs;
     float* out = outputOf(kernelContext, outShape);
-    const auto started = context.timed ? Clock::now() : Clock::time_point();
+    const LinearClock clock(context);
     denseLinear(context.path, shape, weights, bias, input.data, out, input.rows(), poolOf(kernelContext, context.threads));
-    if (context.timed) context.linearSeconds += std::chrono::duration<double>(Clock::now() - started).count();
   }
 
   StepContext& context;

@@ -1,7 +1,5 @@
 #include "ort_linears.h"
 
-#include <chrono>
-
 #include "ort_kernel.h"
 #include "ort_ops.h"
 #include "qlinear.h"
@@ -11,8 +9,6 @@ namespace sparq {
 using ort::check;
 
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 constexpr size_t kWeights = 1, kBias = 2;  // inputs
 
@@ -75,9 +71,8 @@ struct QLinear {
     std::vector<int64_t> outShape = input.shape;
     outShape.back() = shape.outputs;
     float* out = outputOf(kernelContext, outShape);
-    const auto started = context.timed ? Clock::now() : Clock::time_point();
+    const LinearClock clock(context);
     qlinear(context.path, shape, weights, bias, activations, input.data, out, input.rows(), poolOf(kernelContext, context.threads));
-    if (context.timed) context.linearSeconds += std::chrono::duration<double>(Clock::now() - started).count();
   }
 
   StepContext& context;

@@ -22,6 +22,7 @@
 // Which sequences the rows belong to does not go through the graph: the operators of a session share its StepContext.
 #pragma once
 #include <array>
+#include <chrono>
 #include <map>
 #include <vector>
 
@@ -83,7 +84,7 @@ class StepContext {
   Traffic traffic;              // of the current step
   double attentionSeconds = 0;  // of the current step, wall time, summed over its layers
   bool timed = false;           // and the next two are measured
-  double linearSeconds = 0;     // wall time, of QLinear and DenseLinear nodes
+  double linearSeconds = 0;     // wall time, of linears of our own; see LinearClock
   PhaseTimes phaseTimes;
 
  private:
@@ -91,6 +92,22 @@ class StepContext {
 
   int32_t wholeRows_ = 0;  // before the tail's
   std::vector<std::unique_ptr<RopeTable>> ropeTables_;
+};
+
+// Counts what passes while it lives among the step's linears, if the step is timed.
+class LinearClock {
+ public:
+  explicit LinearClock(StepContext& context) : context_(context), started_(context.timed ? Clock::now() : Clock::time_point()) {}
+  ~LinearClock() {
+    if (context_.timed) context_.linearSeconds += std::chrono::duration<double>(Clock::now() - started_).count();
+  }
+  LinearClock(const LinearClock&) = delete;
+  LinearClock& operator=(const LinearClock&) = delete;
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  StepContext& context_;
+  const Clock::time_point started_;
 };
 
 // The operators of one session, to be added to its options. Must outlive the session.

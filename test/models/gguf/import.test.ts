@@ -2,6 +2,7 @@ import { copyFileSync, mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it, vi } from "vitest";
+import { defaultAttention } from "../../../attention/defaults.ts";
 import { linearKinds } from "../../../models/builder/linear.ts";
 import { dequantize } from "../../../models/gguf/blocks.ts";
 import { importGguf } from "../../../models/gguf/import.ts";
@@ -77,6 +78,23 @@ describe("a GGUF with many types, against transformers on the dequantised weight
     const exact = await importGguf(path, { linears });
     expect(exact.cached).toBe(false);
     expect(maxDifference(await logitsOf(exact, golden.ids), goldenLogits)).toBeLessThan(TOLERANCE);
+  });
+
+  it.each(linearKinds)("tells what its linears take of a timed step where they are our own, by %s", async (linears) => {
+    const model = await importGguf(tinyCopy(`timed-${linears}`), { linears });
+    const session = await openFor(model, 8);
+    try {
+      const attention = defaultAttention(model.config);
+      const row = { tokenIds: golden.ids.slice(0, 8), contextLength: 0, blockTable: [0], attention, denseUntil: 8 };
+      const { times, seconds, attentionSeconds } = await session.step([{ ...row, logits: "last" as const }], {
+        timed: true,
+      });
+      if (linears === "qlinear") expect(times!.linears).toBeGreaterThan(0);
+      else expect(times!.linears).toBe(0);
+      expect(times!.linears + attentionSeconds).toBeLessThan(seconds);
+    } finally {
+      session.close();
+    }
   });
 
   it("is prepared once, and again when forced or damaged", async () => {
