@@ -245,7 +245,7 @@ export interface StepOutput {
  * threads they are at most `attentionSeconds`, of which the rest is threads that wait for others.
  */
 export interface StepTimes {
-  /** Wall time in linears of our own (QLinear), the one that gives the logits included; 0 where all are ONNX Runtime's. */
+  /** Wall time in linears of our own (QLinear, DenseLinear), the one that gives the logits included; 0 where all are ONNX Runtime's. */
   readonly linears: number;
   /** Rope of keys, and writing keys and values. */
   readonly append: number;

@@ -1,7 +1,5 @@
 #include "ort_dense.h"
 
-#include <chrono>
-
 #include "dense_linear.h"
 #include "ort_kernel.h"
 #include "ort_ops.h"
@@ -9,7 +7,6 @@
 namespace sparq {
 
 using ort::check;
-using Clock = std::chrono::steady_clock;
 
 namespace {
 
