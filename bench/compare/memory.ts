@@ -49,33 +49,45 @@ export function planMemory(request: MemoryRequest, available: number): MemoryPla
         `${gigabytes(rest)} for the rest), ${gigabytes(available)} are available: take a smaller --context or --batch`,
     );
   }
-  let held = own + rest;
+  const base = own + rest;
+  const sizes = contexts.flatMap((cell) => batches.map((sequences) => ({ context: cell, batch: sequences })));
   const skipped: Skipped[] = [];
   const refused = new Set<string>();
   const cells = new Set<string>();
   const cellOf = (name: string, cell: number, sequences: number) => `${name} at context ${cell} x batch ${sequences}`;
+  // What a cell that runs in no company needs is not held in company either.
+  let held = base;
   for (const { name, memory } of request.peers) {
-    const needed = memory.held(largest);
-    if (held + needed <= available) {
+    const needs = sizes.map((cell) => {
+      const of = { config, positions: cell.context + steps, batch: cell.batch };
+      return { ...cell, held: memory.held(of), transient: memory.transient(of) };
+    });
+    const alone = needs.filter((cell) => base + cell.held + cell.transient <= available);
+    const needed = Math.max(0, ...alone.map((cell) => cell.held));
+    if (alone.length > 0 && held + needed <= available) {
       held += needed;
       continue;
     }
     refused.add(name);
-    const left = gigabytes(available - held);
-    const reason = `its cache for context ${context} x batch ${batch} takes ${gigabytes(needed)}, ${left} of memory are left`;
-    skipped.push({ what: name, reason });
+    const [least] = needs.sort((a, b) => a.held + a.transient - b.held - b.transient);
+    const reason = alone.length > 0 ? needed : least!.held + least!.transient;
+    skipped.push({
+      what: name,
+      reason: `it needs ${gigabytes(reason)}, ${gigabytes(available - held)} of memory are left`,
+    });
   }
   for (const { name, memory } of request.peers) {
     if (refused.has(name)) continue;
-    for (const cell of contexts) {
-      for (const sequences of batches) {
-        const needed = memory.transient({ config, positions: cell + steps, batch: sequences });
-        if (held + needed <= available) continue;
-        const what = cellOf(name, cell, sequences);
-        cells.add(what);
-        const left = gigabytes(available - held);
-        skipped.push({ what, reason: `a step takes ${gigabytes(needed)}, ${left} of memory are left` });
-      }
+    for (const { context: cell, batch: sequences } of sizes) {
+      const of = { config, positions: cell + steps, batch: sequences };
+      const transient = memory.transient(of);
+      const together = held + transient <= available;
+      if (together && base + memory.held(of) + transient <= available) continue;
+      const what = cellOf(name, cell, sequences);
+      cells.add(what);
+      const needed = together ? memory.held(of) + transient : transient;
+      const left = available - (together ? base : held);
+      skipped.push({ what, reason: `it needs ${gigabytes(needed)} there, ${gigabytes(left)} of memory are left` });
     }
   }
   // Sparq is in no list, and runs.

@@ -15,7 +15,7 @@ import { Clock, inTurn } from "./clock.ts";
 import type { CompareOptions, PeerName } from "./command.ts";
 import { type DecodeResult, measureDecode, WARM_UP_STEPS } from "./decode.ts";
 import { decodeMeasurements, prefillMeasurements } from "./measurements.ts";
-import { planMemory, type Skipped } from "./memory.ts";
+import { type MemoryPlan, planMemory, type Skipped } from "./memory.ts";
 import { type Peer, PeerMissing } from "./peer.ts";
 import { peers } from "./peers.ts";
 import type { PrefillSeries } from "./series.ts";
@@ -90,11 +90,11 @@ async function compare(
   try {
     for (const context of options.context) {
       const tokens = tokenIds(context, config.vocabSize, context);
-      await inTurn(systems, (system) => system.open(context + stepsAt(options), Math.max(...options.batch)));
-      if (options.prefill > 0) prefill.push(...(await measurePrefill(tokens, options.prefill, clock)));
-      else for (const system of systems) await clock.alone(system, () => system.refill(tokens), `filling ${context}`);
+      const open = await openAll(systems, context, options, plan, skip);
+      if (options.prefill > 0) prefill.push(...(await measurePrefill(open, tokens, options.prefill, clock)));
+      else for (const system of open) await clock.alone(system, () => system.refill(tokens), `filling ${context}`);
       for (const batch of options.batch) {
-        const running = systems.filter(({ name }) => plan.runs(name, context, batch));
+        const running = open.filter(({ name }) => plan.runs(name, context, batch));
         const cell = { ...options, context, batch, vocabSize: config.vocabSize };
         decoded.push(await measureDecode(running, cell, clock));
         for (const one of decoded.at(-1)!.skipped) skip(one);
@@ -139,6 +139,29 @@ async function startPeers(
   }
 }
 
+/** Makes caches, for the largest batch that each system will run; resolves to those that have one. */
+async function openAll(
+  systems: readonly System[],
+  context: number,
+  options: CompareOptions,
+  plan: MemoryPlan,
+  skip: (one: Skipped) => void,
+): Promise<System[]> {
+  const opened = await inTurn(systems, async (system) => {
+    const batches = options.batch.filter((batch) => plan.runs(system.name, context, batch));
+    if (batches.length === 0) return [];
+    try {
+      await system.open(context + stepsAt(options), Math.max(...batches));
+      return [system];
+    } catch (error) {
+      if (!(error instanceof PeerMissing)) throw error;
+      skip({ what: `${system.name} at context ${context}`, reason: error.message });
+      return [];
+    }
+  });
+  return opened.flat();
+}
+
 /** How often a system is let compute. */
 function timesOf({ context, batch, rounds, prefill }: CompareOptions, systems: readonly System[]): number {
   const ways = systems.reduce((sum, { variants }) => sum + variants.length, 0);
@@ -158,8 +181,12 @@ function stepsAt({ steps }: CompareOptions): number {
 }
 
 /** Fills the caches `times` times; what is decoded next stands on the last. */
-async function measurePrefill(tokens: readonly number[], times: number, clock: Clock): Promise<PrefillSeries[]> {
-  const { systems } = clock;
+async function measurePrefill(
+  systems: readonly System[],
+  tokens: readonly number[],
+  times: number,
+  clock: Clock,
+): Promise<PrefillSeries[]> {
   const rounds = systems.map((): number[] => []);
   // The first steps after loading touch the weights' memory for the first time.
   await inTurn(systems, (system) => system.fill(tokens.slice(0, 512)));

@@ -9,7 +9,8 @@ export interface System {
   readonly layers: number;
   /** The likeliest token after each of the prompt's tokens. Rejects when a logit is not finite. */
   check(prompt: readonly number[]): Promise<readonly number[]>;
-  /** Makes a cache for `sequences` sequences of up to `positions` positions each, sharing nothing; drops the one before. */
+  /** Makes a cache for `sequences` sequences of up to `positions` positions each, sharing nothing; drops the one before. Throws
+   * PeerMissing if it cannot. */
   open(positions: number, sequences: number): Promise<void>;
   /** Prefills every sequence with the tokens, from position 0; resolves to the seconds that one of them took. */
   fill(tokens: readonly number[]): Promise<number>;

@@ -28,6 +28,7 @@ class GenaiPeer:
         sizes = json.loads((folder / "genai_config.json").read_text())["model"]
         self.versions = {"onnxruntime-genai": self.genai.__version__}
         self.vocab_size = sizes["vocab_size"]
+        self.longest = sizes["context_length"]
         self.layers = sizes["decoder"]["num_hidden_layers"]
         self.positions = 0
         self.tokens = []
@@ -48,6 +49,8 @@ class GenaiPeer:
     def open(self, positions, sequences):
         self.single = self.several = None
         self.positions = positions
+        if self.positions >= self.longest:
+            return {"missing": f"{self.positions} positions do not fit the {self.longest} of its model"}
         return {}
 
     def fill(self, tokens):
@@ -62,8 +65,7 @@ class GenaiPeer:
         return {"seconds": self.fill_seconds}
 
     def refill(self, tokens):
-        self.fill(tokens)
-        return {}
+        return self.fill(tokens)
 
     def decode(self, context, batch, steps, tokens):
         if batch == 1:
@@ -82,7 +84,7 @@ class GenaiPeer:
 
     @property
     def capacity(self):
-        return self.positions + SPARE
+        return min(self.positions + SPARE, self.longest - 1)
 
     def timed(self, generator, steps, run):
         milliseconds, finite = [], True

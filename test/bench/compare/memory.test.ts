@@ -25,9 +25,7 @@ it("everything runs where there is room", () => {
 
 it("a peer that does not fit beside those before it is left out, and those after it may fit", () => {
   const plan = planMemory(request, alone + 4.9e9);
-  expect(plan.skipped).toEqual([
-    { what: "second", reason: "its cache for context 8192 x batch 8 takes 3.0 GB, 2.9 GB of memory are left" },
-  ]);
+  expect(plan.skipped).toEqual([{ what: "second", reason: "it needs 3.0 GB, 2.9 GB of memory are left" }]);
   expect(plan.refused).toEqual(new Set(["second"]));
 });
 
@@ -36,13 +34,27 @@ it("a cell whose step does not fit is left out with the numbers", () => {
   expect(plan.skipped).toEqual(
     [2048, 8192].map((context) => ({
       what: `third at context ${context} x batch 8`,
-      reason: "a step takes 0.8 GB, 0.5 GB of memory are left",
+      reason: "it needs 0.8 GB there, 0.5 GB of memory are left",
     })),
   );
   expect(plan.refused.size).toBe(0);
   expect(plan.runs("third", 8192, 8)).toBe(false);
   expect(plan.runs("third", 8192, 1)).toBe(true);
   expect(plan.runs("sparq", 8192, 8)).toBe(true);
+});
+
+it("what a peer would hold for a cell that it cannot run is left to others", () => {
+  const large = {
+    name: "large",
+    memory: { held: ({ batch }: { batch: number }) => 1e9 * batch, transient: () => 1e9 },
+  };
+  const plan = planMemory({ ...request, peers: [large, peer("other", 2e9, 0)] }, alone + 5e9);
+  expect(plan.refused.size).toBe(0);
+  expect(plan.skipped.map(({ what }) => what)).toEqual(
+    [2048, 8192].map((context) => `large at context ${context} x batch 8`),
+  );
+  expect(plan.skipped[0]!.reason).toBe("it needs 9.0 GB there, 5.0 GB of memory are left");
+  expect(plan.runs("large", 8192, 1)).toBe(true);
 });
 
 it("what does not fit alone is refused with the numbers", () => {
