@@ -21,6 +21,9 @@ export function ggufTokenizer({ metadata }: GgufFile): TokenizerFiles {
     ? byteLevelTokenizer(metadata, vocabulary, pre)
     : sentencePieceTokenizer(metadata, vocabulary, named.unk_token ?? null);
   const chatTemplate = metadata.values["tokenizer.chat_template"];
+  if (chatTemplate !== undefined && typeof chatTemplate !== "string") {
+    metadata.refuse("tokenizer.chat_template", "it must be a text");
+  }
   return {
     tokenizerJson: {
       version: "1.0",
@@ -35,7 +38,7 @@ export function ggufTokenizer({ metadata }: GgufFile): TokenizerFiles {
       add_bos_token: addsBos(metadata, pre ? (pre.addsBos ?? false) : true, named.bos_token),
       clean_up_tokenization_spaces: false,
     },
-    ...(typeof chatTemplate === "string" ? { chatTemplate } : {}),
+    ...(chatTemplate === undefined ? {} : { chatTemplate }),
   };
 }
 

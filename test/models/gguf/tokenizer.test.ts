@@ -175,6 +175,32 @@ describe("added tokens", () => {
   });
 });
 
+describe("the file's chat template", () => {
+  const template =
+    "{{ bos_token }}{% for m in messages %}{{ m.role + ': ' + m.content + eos_token }}{% endfor %}" +
+    "{% if add_generation_prompt %}{{ 'assistant:' }}{% endif %}";
+  const chat = (chatTemplate: unknown) =>
+    tokenizerOf({ ...pieces, "tokenizer.chat_template": chatTemplate }).applyChatTemplate(
+      [{ role: "user", content: "Hello</s>" }],
+      { addGenerationPrompt: true },
+    );
+
+  it("says what is around messages, with the file's own tokens", () => {
+    const tokenizer = tokenizerOf(pieces);
+    expect(chat(template)).toEqual([
+      1,
+      ...tokenizer.encode("user: Hello</s>", bare),
+      2,
+      ...tokenizer.encode("assistant:", bare),
+    ]);
+  });
+
+  it("is missed where there is none, and refused where it is no text", () => {
+    expect(() => chat(undefined)).toThrow("the model has no chat template");
+    expect(() => chat(7)).toThrow("a.gguf: tokenizer.chat_template is 7; it must be a text");
+  });
+});
+
 describe("what is refused", () => {
   const many = (lists: Record<string, unknown>) => ({ ...bytes("gpt-2"), ...lists });
   it.each([
