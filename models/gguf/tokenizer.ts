@@ -38,7 +38,7 @@ export function ggufTokenizer({ metadata }: GgufFile): TokenizerFiles {
       add_bos_token: addsBos(metadata, pre ? (pre.addsBos ?? false) : true, named.bos_token),
       clean_up_tokenization_spaces: false,
     },
-    ...(chatTemplate === undefined ? {} : { chatTemplate }),
+    ...(typeof chatTemplate === "string" ? { chatTemplate } : {}),
   };
 }
 
