@@ -109,6 +109,7 @@ class Sweep {
       io.stop.throwIfAborted();
       if (options.quick && performance.now() - started > QUICK_SECONDS * 1000) {
         skipped.push({ what: nameOf(cell), reason: "no time left for it" });
+        io.err(`${nameOf(cell)}: left out: no time left for it\n`);
         continue;
       }
       io.err(`${progressOf(cell, i, cells.length)}\n`);
