@@ -1,3 +1,4 @@
+import { fromDense } from "../eval/paired.ts";
 import type { EvalReport, EvalResult } from "../eval/types.ts";
 import { markdownTable } from "./markdown.ts";
 
@@ -38,6 +39,32 @@ export function evaluationTable(
   return markdownTable(["task", "tokens", "n", ...variants], rows);
 }
 
+/** A row for each task and length: what a variant differs from dense attention by, item by item, and what it reads. */
+export function lossTable(
+  reports: readonly EvalReport[],
+  { metrics, tokens, variant }: Omit<EvaluationTable, "variants"> & { readonly variant: string },
+): string {
+  const results = reports.flatMap((report) => report.results);
+  const rows: string[][] = [];
+  for (const { task, metric, title, percent = false } of metrics) {
+    for (const length of tokens) {
+      const of = results.filter(
+        (result) => result.task === task && result.metric === metric && result.tokens === length,
+      );
+      const [dense, own] = ["dense", variant].map((name) => of.find((result) => result.variant === name));
+      const paired = own && fromDense(own, of);
+      if (!dense || !own || !paired) continue;
+      rows.push([
+        ...[title, length === null ? "" : String(length), String(own.n)],
+        withError(dense.value, dense.stderr, percent),
+        withError(paired.difference, paired.stderr, percent),
+        own.bytesRatio?.toFixed(2) ?? "",
+      ]);
+    }
+  }
+  return markdownTable(["task", "tokens", "n", "dense", `${variant} - dense, by item`, "bytes / dense"], rows);
+}
+
 function cellOf(result: EvalResult | undefined, percent: boolean): string {
   if (result === undefined) return "";
   const { value, stderr, bytesRatio, variant } = result;
@@ -50,7 +77,7 @@ export function withError(value: number, error: number | null, percent = false):
   const scale = percent ? 100 : 1;
   const unit = percent ? " %" : "";
   if (error === null || error === 0) return `${Number((value * scale).toPrecision(4))}${unit}`;
-  const power = Math.floor(Math.log10(Math.abs(value * scale)));
+  const power = Math.floor(Math.log10(Math.max(Math.abs(value), error) * scale));
   if (power < -2 && !percent) {
     const digits = Math.max(0, decimals(error / 10 ** power));
     return `(${(value / 10 ** power).toFixed(digits)} ± ${(error / 10 ** power).toFixed(digits)})e${power}`;

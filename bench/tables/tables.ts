@@ -1,15 +1,65 @@
-import { variantTable } from "./evaluation.ts";
+import type { EvalReport } from "../eval/types.ts";
+import { SPEEDUP } from "../sweep/crossover.ts";
+import { names as sweep } from "../sweep/measurements.ts";
+import { compareTable } from "./compare.ts";
+import { evaluationTable, lossTable, variantTable } from "./evaluation.ts";
 import { kernelTable } from "./kernel.ts";
+import { pivotTable } from "./pivot.ts";
 
 /** Parses a file of bench/results/ by its name. */
 // biome-ignore lint/suspicious/noExplicitAny: each table knows the format of its file, and a test makes them all
 export type Load = (name: string) => any;
 
+/** SmolLM2's runs of tasks. */
+const EVALUATIONS = ["answers", "needle", "repetition", "4k", "8k", "more", "squad"];
+
+export function evaluations(load: Load): EvalReport[] {
+  return EVALUATIONS.map((name) => load(`eval/${name}`));
+}
+
+export function agreements(load: Load): EvalReport[] {
+  return ["agreement", "agreement-8k"].map((name) => load(`eval/${name}`));
+}
+
+const tokens = [null, 1024, 2048, 4096, 7600];
+const variants = ["dense", "default", "sparq:1/8", "window:1/8", "h2o:1/8"];
+const answers = [
+  { task: "squad-answers", metric: "nats per token", title: "SQuAD: nats of a right answer's token" },
+  { task: "squad", metric: "match", title: "SQuAD: answered", percent: true },
+  { task: "repetition", metric: "characters", title: "Repetition: characters of 256" },
+  { task: "needle", metric: "found", title: "needle: found", percent: true },
+  { task: "wikitext", metric: "bits per character", title: "WikiText-2: bits per character" },
+  { task: "triviaqa", metric: "match", title: "TriviaQA: answered", percent: true },
+  { task: "summarisation", metric: "rougeL", title: "summaries: ROUGE-L" },
+];
 const agreement = { task: "agreement", metrics: ["KL", "largest KL", "same top-1"] };
 
 /** The tables that documents can have, by the names in their marks. */
 export const tables: Readonly<Record<string, (load: Load) => string>> = {
+  compare: (load) => compareTable([load("compare")]),
+  sweep: (load) =>
+    pivotTable(
+      load("sweep"),
+      ["batch", "context"],
+      [
+        { title: "dense", name: sweep.step, labels: { variant: "dense" } },
+        ...["default", "sparq:1/4", "sparq:1/8"].flatMap((variant) => [
+          { title: variant, name: sweep.step, labels: { variant } },
+          { title: `dense / ${variant}`, name: SPEEDUP, labels: { variant } },
+        ]),
+      ],
+    ),
   kernel: (load) => kernelTable(load("kernel")),
-  "sweep-2k": (load) => variantTable(load("eval-sweep-2k"), { ...agreement, tokens: 2048 }),
-  "sweep-8k": (load) => variantTable(load("eval-sweep-8k"), { ...agreement, tokens: 7600 }),
+  evaluation: (load) => evaluationTable(evaluations(load), { metrics: answers, tokens, variants }),
+  "default-loss": (load) => lossTable(evaluations(load), { metrics: answers, tokens, variant: "default" }),
+  agreement: (load) =>
+    evaluationTable(agreements(load), {
+      metrics: [
+        { task: "agreement", metric: "KL", title: "KL divergence" },
+        { task: "agreement", metric: "same top-1", title: "same likeliest token", percent: true },
+      ],
+      ...{ tokens, variants },
+    }),
+  "sweep-2k": (load) => variantTable(load("eval/sweep-2k"), { ...agreement, tokens: 2048 }),
+  "sweep-8k": (load) => variantTable(load("eval/sweep-8k"), { ...agreement, tokens: 7600 }),
 };
