@@ -76,7 +76,7 @@ class ModelTokenizer implements Tokenizer {
   #mark = "";
 
   constructor(files: TokenizerFiles, config: TokenizerIds | undefined) {
-    const inner: LibraryTokenizer = new HuggingFaceTokenizer(files.tokenizerJson, files.tokenizerConfig);
+    const inner: LibraryTokenizer = new HuggingFaceTokenizer(withAllDigits(files.tokenizerJson), files.tokenizerConfig);
     const { model, pre_tokenizer: split } = inner;
     const idOf = (token: string | undefined) => (token === undefined ? undefined : inner.token_to_id(token));
     const named = namedTokens(files.tokenizerConfig);
@@ -209,6 +209,22 @@ class ModelTokenizer implements Tokenizer {
     if (!this.#addBos && ids[0] === bos) return ids.slice(1);
     return ids;
   }
+}
+
+/**
+ * A tokenizer.json whose pre-tokenizer cuts out all that Unicode calls numeric, as Hugging Face's Digits does ("½", "٣"): the
+ * library's knows 0 to 9 alone.
+ */
+function withAllDigits(tokenizerJson: Record<string, unknown>): Record<string, unknown> {
+  type Cutter = { readonly type: string; readonly individual_digits?: boolean; readonly pretokenizers?: Cutter[] };
+  const exact = (cutter: Cutter): object => {
+    if (cutter.pretokenizers) return { ...cutter, pretokenizers: cutter.pretokenizers.map(exact) };
+    if (cutter.type !== "Digits") return cutter;
+    const Regex = cutter.individual_digits ? "\\p{N}" : "\\p{N}+";
+    return { type: "Split", pattern: { Regex }, behavior: "Isolated", invert: false };
+  };
+  const { pre_tokenizer: cutter } = tokenizerJson;
+  return cutter ? { ...tokenizerJson, pre_tokenizer: exact(cutter as Cutter) } : tokenizerJson;
 }
 
 /** A copy of plain data with all its texts changed, the keys of objects too. */

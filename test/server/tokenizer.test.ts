@@ -1,4 +1,6 @@
+import { createHash } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
+import { pathToFileURL } from "node:url";
 import { describe, expect, it } from "vitest";
 import { locateModel } from "../../models/registry.ts";
 import { readTokenizerFiles } from "../../models/tokenizer-files.ts";
@@ -18,6 +20,14 @@ interface Case {
   readonly prefixes: readonly string[];
 }
 
+/** What a text of a megabyte gives, as SHA-256 of the ids with commas between and of the decoded text. */
+interface LongCase {
+  readonly bytes: number;
+  readonly tokens: number;
+  readonly ids: string;
+  readonly decoded: string;
+}
+
 /** Written by test/oracle/tokenizer_goldens.py. */
 interface Golden {
   readonly name: string;
@@ -30,12 +40,41 @@ interface Golden {
     readonly ids: number[];
     readonly text: string;
   }[];
+  readonly long: LongCase;
   readonly spelled?: { readonly messages: ChatMessage[]; readonly ids: number[]; readonly text: string };
   readonly refused?: { readonly messages: ChatMessage[]; readonly message: string };
 }
 
 const folder = new URL("../golden/tokenizer/", import.meta.url);
-const goldens = readdirSync(folder).map((name) => JSON.parse(readFileSync(new URL(name, folder), "utf8")) as Golden);
+/** SPARQ_TEST_TOKENIZERS names a folder with goldens of whole tokenizers, which are too large to commit (--full). */
+const whole = process.env.SPARQ_TEST_TOKENIZERS && pathToFileURL(`${process.env.SPARQ_TEST_TOKENIZERS}/`);
+const goldens = [folder, ...(whole ? [whole] : [])].flatMap((from) => {
+  return readdirSync(from).map((name) => JSON.parse(readFileSync(new URL(name, from), "utf8")) as Golden);
+});
+const long = JSON.parse(readFileSync(new URL("../golden/tokenizer-long.json", import.meta.url), "utf8")) as {
+  readonly pieces: readonly string[];
+  readonly count: number;
+};
+
+/** The megabyte that the oracle made, by the same generator. */
+function longText(): string {
+  let state = 1;
+  return Array.from({ length: long.count }, () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return long.pieces[(state >>> 16) % long.pieces.length];
+  }).join("");
+}
+
+function expectLong(tokenizer: Tokenizer, { bytes, tokens, ids, decoded }: LongCase): void {
+  const text = longText();
+  expect(Buffer.byteLength(text)).toBe(bytes);
+  expect(bytes).toBeGreaterThan(1 << 20);
+  const sum = (value: string) => createHash("sha256").update(value).digest("hex");
+  const got = tokenizer.encode(text, { addSpecialTokens: false });
+  expect(got.length).toBe(tokens);
+  expect(sum(got.join(","))).toBe(ids);
+  expect(sum(tokenizer.decode(got))).toBe(decoded);
+}
 
 function tokenizerOf(golden: Golden) {
   const { tokenizerJson, tokenizerConfig } = golden;
@@ -67,11 +106,31 @@ describe.each(goldens)("$name", (golden) => {
     expect(tokenizer.applyChatTemplate(messages, { addGenerationPrompt })).toEqual(ids);
   });
 
+  it("encodes and decodes a megabyte as Hugging Face tokenizers does", () => {
+    expectLong(tokenizer, golden.long);
+  });
+
   it("keeps characters that could mark special tokens", () => {
     const text = "a\ufdd0<s><|im_end|>\ufdd1";
     const ids = tokenizer.encode(text, { addSpecialTokens: false });
     expect(tokenizer.decode(ids)).toBe(text);
   });
+});
+
+it.each([
+  [true, "7½½", 3],
+  [false, "7½½", 1],
+])("cuts out what Unicode calls numeric (one by one: %s)", (individually, text, count) => {
+  const { tokenizerJson, tokenizerConfig } = goldens.find(({ name }) => name === "byte-level")!;
+  const model = tokenizerJson.model as { vocab: Record<string, number>; merges: string[][] };
+  const made = ["Â½", "Â½Â½", "7Â½Â½"];
+  const vocab = { ...model.vocab, ...Object.fromEntries(made.map((token, i) => [token, 10_000 + i])) };
+  const merges = [["Â", "½"], ["Â½", "Â½"], ["7", "Â½Â½"], ...model.merges];
+  const digits = { type: "Digits", individual_digits: individually };
+  const level = { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: false };
+  const cut = { type: "Sequence", pretokenizers: [digits, level] };
+  const changed = { ...tokenizerJson, pre_tokenizer: cut, model: { ...model, vocab, merges } };
+  expect(createTokenizer({ tokenizerJson: changed, tokenizerConfig }).encode(text)).toHaveLength(count);
 });
 
 it("has no bytes for ids outside the vocabulary", () => {
@@ -81,11 +140,19 @@ it("has no bytes for ids outside the vocabulary", () => {
 
 describe("the built-in models' tokenizer", () => {
   const path = new URL("../golden/tokenizer-builtin.json", import.meta.url);
-  const golden = JSON.parse(readFileSync(path, "utf8")) as { model: string; cases: Case[] };
+  const golden = JSON.parse(readFileSync(path, "utf8")) as {
+    model: string;
+    cases: Case[];
+    long: LongCase;
+  };
   const tokenizer = createTokenizer(readTokenizerFiles(locateModel(golden.model).path));
 
   it.each(golden.cases)("encodes and decodes $text as Hugging Face tokenizers does", (example) => {
     expectCase(tokenizer, example);
+  });
+
+  it("encodes and decodes a megabyte as Hugging Face tokenizers does", () => {
+    expectLong(tokenizer, golden.long);
   });
 });
 
