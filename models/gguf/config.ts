@@ -2,6 +2,7 @@ import { ModelError } from "../errors.ts";
 import type { Fields } from "../fields.ts";
 import { type RopeScaling, ropeFrequencies } from "../rope.ts";
 import type { ModelConfig } from "../types.ts";
+import { type GgufArchitecture, ggufArchitectures } from "./architectures.ts";
 import { dequantize } from "./blocks.ts";
 import type { GgufFile } from "./reader.ts";
 
@@ -18,71 +19,93 @@ const MOST_HEAD_DIM = 65_536;
  */
 export function ggufConfig(file: GgufFile): ModelConfig {
   const { metadata } = file;
-  const architecture = metadata.values["general.architecture"];
-  if (architecture !== "llama") {
+  const named = metadata.values["general.architecture"];
+  const architecture =
+    typeof named === "string" && Object.hasOwn(ggufArchitectures, named) ? ggufArchitectures[named] : undefined;
+  if (!architecture) {
     throw new ModelError(
       "unsupported_architecture",
-      `${file.path}: general.architecture is ${JSON.stringify(architecture) ?? "missing"}; supported: llama`,
+      `${file.path}: general.architecture is ${JSON.stringify(named) ?? "missing"}; supported: ${Object.keys(ggufArchitectures).join(", ")}`,
     );
   }
-  if (metadata.has("llama.expert_count") && metadata.values["llama.expert_count"] !== 0) {
-    metadata.refuse("llama.expert_count", "mixtures of experts are not supported");
+  const key = (name: string) => `${named}.${name}`;
+  if (metadata.has(key("expert_count")) && metadata.values[key("expert_count")] !== 0) {
+    metadata.refuse(key("expert_count"), "mixtures of experts are not supported");
   }
-  const hiddenSize = metadata.count("llama.embedding_length");
-  const heads = metadata.count("llama.attention.head_count");
-  const kvHeads = metadata.count("llama.attention.head_count_kv", heads);
-  if (heads % kvHeads !== 0) metadata.refuse("llama.attention.head_count_kv", `it must divide the ${heads} heads`);
-  if (!metadata.has("llama.attention.key_length") && hiddenSize % heads !== 0) {
-    metadata.refuse("llama.embedding_length", `it must be a multiple of the ${heads} heads`);
-  }
-  const headDim = metadata.count("llama.attention.key_length", hiddenSize / heads);
-  if (headDim > MOST_HEAD_DIM) {
-    metadata.refuse(
-      "llama.attention.key_length",
-      `a head has ${headDim} components, at most ${MOST_HEAD_DIM} are known`,
-    );
-  }
-  if (metadata.count("llama.attention.value_length", headDim) !== headDim) {
-    metadata.refuse("llama.attention.value_length", `keys have ${headDim}, values must have as many`);
-  }
-  const rotaryDim = metadata.count("llama.rope.dimension_count", headDim);
-  // The order of the rows of q and k says where pairs are, and is only known for whole heads.
-  if (rotaryDim !== headDim || headDim % 2 !== 0) {
-    metadata.refuse("llama.rope.dimension_count", `it must be the whole head of ${headDim}, an even number`);
-  }
-  const rope = ropeFrequencies(metadata.positive("llama.rope.freq_base", 10_000), rotaryDim, readScaling(metadata));
   const vocabulary = metadata.values["tokenizer.ggml.tokens"];
   const bosTokenId = metadata.tokenIds("tokenizer.ggml.bos_token_id", [])[0];
   // A turn's or a message's end ends the text too; converters write these only for models that have them.
   const eosTokenIds = ["eos", "eot", "eom"].flatMap((name) => metadata.tokenIds(`tokenizer.ggml.${name}_token_id`, []));
+  const heads = readHeads(metadata, architecture, key);
+  const rope = ropeFrequencies(
+    metadata.positive(key("rope.freq_base"), 10_000),
+    heads.rotaryDim,
+    readScaling(metadata, key),
+  );
   return {
-    modelType: "llama",
-    layers: metadata.count("llama.block_count"),
-    hiddenSize,
-    intermediateSize: metadata.count("llama.feed_forward_length"),
-    heads,
-    kvHeads,
-    headDim,
-    vocabSize: Array.isArray(vocabulary) ? vocabulary.length : metadata.count("llama.vocab_size"),
-    maxPositions: metadata.count("llama.context_length"),
-    rotaryDim,
+    modelType: architecture.modelType,
+    layers: metadata.count(key("block_count")),
+    ...heads,
+    intermediateSize: metadata.count(key("feed_forward_length")),
+    vocabSize: Array.isArray(vocabulary) ? vocabulary.length : metadata.count(key("vocab_size")),
+    maxPositions: metadata.count(key("context_length")),
     inverseFrequencies: divided(rope.inverseFrequencies, file),
     ropeScale: rope.ropeScale,
-    normEps: metadata.positive("llama.attention.layer_norm_rms_epsilon"),
+    normEps: metadata.positive(key(architecture.epsilonKey)),
+    ...(architecture.activation ? { activation: architecture.activation } : {}),
     tiedHead: !file.tensors.has("output.weight"),
-    parallelResidual: false,
+    parallelResidual: architecture.modelType === "gpt_neox" && metadata.boolean(key("use_parallel_residual"), true),
     ...(bosTokenId === undefined ? {} : { bosTokenId }),
     eosTokenIds: [...new Set(eosTokenIds)],
   };
 }
 
-function readScaling(metadata: Fields): RopeScaling {
-  // The older spelling.
-  if (metadata.has("llama.rope.scale_linear")) {
-    return { type: "linear", factor: metadata.positive("llama.rope.scale_linear") };
+type Heads = Pick<ModelConfig, "hiddenSize" | "heads" | "kvHeads" | "headDim" | "rotaryDim">;
+
+function readHeads(
+  metadata: Fields,
+  { partialRope, modelType }: GgufArchitecture,
+  key: (name: string) => string,
+): Heads {
+  const hiddenSize = metadata.count(key("embedding_length"));
+  const heads = metadata.count(key("attention.head_count"));
+  const kvHeads = metadata.count(key("attention.head_count_kv"), heads);
+  if (heads % kvHeads !== 0) metadata.refuse(key("attention.head_count_kv"), `it must divide the ${heads} heads`);
+  if (modelType === "gpt_neox" && kvHeads !== heads) {
+    metadata.refuse(key("attention.head_count_kv"), `every one of the ${heads} heads has keys of its own`);
   }
-  const type = metadata.choice("llama.rope.scaling.type", ["none", "linear"], "none");
-  return type === "none" ? { type: "default" } : { type, factor: metadata.positive("llama.rope.scaling.factor") };
+  if (!metadata.has(key("attention.key_length")) && hiddenSize % heads !== 0) {
+    metadata.refuse(key("embedding_length"), `it must be a multiple of the ${heads} heads`);
+  }
+  const headDim = metadata.count(key("attention.key_length"), hiddenSize / heads);
+  if (headDim > MOST_HEAD_DIM) {
+    metadata.refuse(
+      key("attention.key_length"),
+      `a head has ${headDim} components, at most ${MOST_HEAD_DIM} are known`,
+    );
+  }
+  if (metadata.count(key("attention.value_length"), headDim) !== headDim) {
+    metadata.refuse(key("attention.value_length"), `keys have ${headDim}, values must have as many`);
+  }
+  const rotaryDim = metadata.count(key("rope.dimension_count"), headDim);
+  if (partialRope) {
+    if (rotaryDim > headDim || rotaryDim % 2 !== 0) {
+      metadata.refuse(key("rope.dimension_count"), `it must be an even number, at most the head of ${headDim}`);
+    }
+  } else if (rotaryDim !== headDim || headDim % 2 !== 0) {
+    // The order of the rows of q and k says where pairs are, and is only known for whole heads.
+    metadata.refuse(key("rope.dimension_count"), `it must be the whole head of ${headDim}, an even number`);
+  }
+  return { hiddenSize, heads, kvHeads, headDim, rotaryDim };
+}
+
+function readScaling(metadata: Fields, key: (name: string) => string): RopeScaling {
+  // The older spelling.
+  if (metadata.has(key("rope.scale_linear"))) {
+    return { type: "linear", factor: metadata.positive(key("rope.scale_linear")) };
+  }
+  const type = metadata.choice(key("rope.scaling.type"), ["none", "linear"], "none");
+  return type === "none" ? { type: "default" } : { type, factor: metadata.positive(key("rope.scaling.factor")) };
 }
 
 function divided(frequencies: Float32Array, file: GgufFile): Float32Array {

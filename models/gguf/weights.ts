@@ -1,45 +1,29 @@
 import type { WeightMatrix, WeightSource } from "../builder/weights.ts";
 import { ModelError } from "../errors.ts";
 import type { ModelConfig } from "../types.ts";
+import { type GgufArchitecture, ggufArchitectureOf } from "./architectures.ts";
 import { dequantize } from "./blocks.ts";
 import { ROPE_FACTORS } from "./config.ts";
 import { blockMatrix } from "./quantised.ts";
 import type { GgufFile, GgufTensor } from "./reader.ts";
 
-/** Names within a layer: Hugging Face's to GGUF's. */
-const layerNames: Readonly<Record<string, string>> = {
-  input_layernorm: "attn_norm",
-  "self_attn.q_proj": "attn_q",
-  "self_attn.k_proj": "attn_k",
-  "self_attn.v_proj": "attn_v",
-  "self_attn.o_proj": "attn_output",
-  post_attention_layernorm: "ffn_norm",
-  "mlp.gate_proj": "ffn_gate",
-  "mlp.up_proj": "ffn_up",
-  "mlp.down_proj": "ffn_down",
-};
-
-const globalNames: Readonly<Record<string, string>> = {
-  "model.embed_tokens": "token_embd",
-  "model.norm": "output_norm",
-  lm_head: "output",
-};
-
 /** "model.layers.3.self_attn.q_proj.weight" is "blk.3.attn_q.weight". */
-export function ggufName(name: string): string {
-  const [, layer, part, kind] = /^model\.layers\.(\d+)\.(.+)\.(weight|bias)$/.exec(name) ?? [];
+export function ggufName(name: string, { layerNames, globalNames }: GgufArchitecture): string {
+  const [, layer, part, kind] = /^(?:model|gpt_neox)\.layers\.(\d+)\.(.+)\.(weight|bias)$/.exec(name) ?? [];
   if (part !== undefined && layerNames[part]) return `blk.${layer}.${layerNames[part]}.${kind}`;
   const [, stem, suffix] = /^(.+)\.(weight|bias)$/.exec(name) ?? [];
   if (stem !== undefined && globalNames[stem]) return `${globalNames[stem]}.${suffix}`;
   throw new TypeError(`no GGUF name is known for ${name}`);
 }
 
-/** The weights of a llama-architecture GGUF file, which must stay open while they are read. */
+/** The weights of a GGUF file, which must stay open while they are read. */
 export function ggufWeights(file: GgufFile, config: ModelConfig): WeightSource {
-  refuseUnknown(file, config);
+  const architecture = ggufArchitectureOf(config);
+  refuseUnknown(file, config, architecture);
   const find = (name: string, shape: readonly number[]): GgufTensor => {
-    const tensor = file.tensors.get(ggufName(name));
-    if (!tensor) throw new ModelError("file_invalid", `${file.path}: tensor "${ggufName(name)}" is missing`);
+    const known = ggufName(name, architecture);
+    const tensor = file.tensors.get(known);
+    if (!tensor) throw new ModelError("file_invalid", `${file.path}: tensor "${known}" is missing`);
     if (tensor.shape.join() !== shape.join()) {
       throw new ModelError(
         "file_invalid",
@@ -49,12 +33,13 @@ export function ggufWeights(file: GgufFile, config: ModelConfig): WeightSource {
     return tensor;
   };
   const read = (name: string, tensor: GgufTensor): Uint8Array => {
-    const heads = ropeHeads(name, config);
     const bytes = file.read(tensor);
+    if (name.includes(".query_key_value.")) return kindsToHeads(bytes, config);
+    const heads = ropeHeads(name, config);
     return heads === undefined ? bytes : pairsToHalves(bytes, tensor.shape[0]!, heads);
   };
   return {
-    has: (name) => file.tensors.has(ggufName(name)),
+    has: (name) => file.tensors.has(ggufName(name, architecture)),
     vector(name, length) {
       const tensor = find(name, [length]);
       return dequantize(tensor.type.name, read(name, tensor));
@@ -105,25 +90,36 @@ export function pairsToHalves(bytes: Uint8Array, rows: number, heads: number): U
   return out;
 }
 
+/** llama.cpp's converter puts all heads' q before all k and all v; Hugging Face's class has each head's three together. */
+function kindsToHeads(bytes: Uint8Array, { heads }: ModelConfig): Uint8Array {
+  const out = new Uint8Array(bytes.byteLength);
+  const part = bytes.byteLength / (3 * heads);
+  for (let head = 0; head < heads; head++) {
+    for (let kind = 0; kind < 3; kind++) {
+      const from = (kind * heads + head) * part;
+      out.set(bytes.subarray(from, from + part), (3 * head + kind) * part);
+    }
+  }
+  return out;
+}
+
 /** A tensor that nothing reads would mean something that the graph does not do. */
-function refuseUnknown(file: GgufFile, config: ModelConfig): void {
+function refuseUnknown(file: GgufFile, { layers }: ModelConfig, architecture: GgufArchitecture): void {
+  const { globalNames, layerNames, biased, modelType } = architecture;
   const known = new Set([ROPE_FACTORS]);
-  const stems = [
-    ...Object.keys(globalNames),
-    ...Array.from({ length: config.layers }, (_, layer) =>
-      Object.keys(layerNames).map((part) => `model.layers.${layer}.${part}`),
-    ).flat(),
-  ];
-  for (const stem of stems) known.add(ggufName(`${stem}.weight`));
-  for (let layer = 0; layer < config.layers; layer++) {
-    for (const part of ["q", "k", "v", "output"]) known.add(`blk.${layer}.attn_${part}.bias`);
-    known.add(`blk.${layer}.ffn_down.bias`);
+  const add = (part: string, prefix: string) => {
+    known.add(`${prefix}${part}.weight`);
+    if (biased.includes(part)) known.add(`${prefix}${part}.bias`);
+  };
+  for (const part of Object.values(globalNames)) add(part, "");
+  for (let layer = 0; layer < layers; layer++) {
+    for (const part of Object.values(layerNames)) add(part, `blk.${layer}.`);
   }
   const unknown = [...file.tensors.keys()].filter((name) => !known.has(name));
   if (unknown.length > 0) {
     throw new ModelError(
       "unsupported_graph",
-      `${file.path}: ${unknown.length} tensors have no place in a ${config.layers}-layer llama: ${unknown.slice(0, 5).join(", ")}`,
+      `${file.path}: ${unknown.length} tensors have no place in a ${layers}-layer ${modelType}: ${unknown.slice(0, 5).join(", ")}`,
     );
   }
 }

@@ -80,7 +80,7 @@ describe("ggufConfig", () => {
     [
       { "general.architecture": "mamba" },
       "unsupported_architecture",
-      'general.architecture is "mamba"; supported: llama',
+      'general.architecture is "mamba"; supported: llama, gptneox',
     ],
     [{ "general.architecture": undefined }, "unsupported_architecture", "general.architecture is missing"],
     [{ "llama.block_count": undefined }, "unsupported_config", "llama.block_count is missing"],
