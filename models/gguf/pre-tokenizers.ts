@@ -27,14 +27,16 @@ const caseAware =
   `[^\\r\\n\\p{L}\\p{N}]?${upper}*${lower}+|[^\\r\\n\\p{L}\\p{N}]?${upper}+${lower}*|` +
   "\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 
+const neox: PreTokenizer = { patterns: [gpt2], composes: true };
 const llama3: PreTokenizer = { patterns: [lineAware("\\p{N}{1,3}")], ignoresMerges: true, addsBos: true };
 const qwen2: PreTokenizer = { patterns: [lineAware("\\p{N}")], composes: true };
 
 export const preTokenizers: Readonly<Record<string, PreTokenizer>> = {
   "gpt-2": { patterns: [gpt2] },
   "phi-2": { patterns: [gpt2] },
-  // What the converter calls GPT-NeoX's and Pythia's tokenizer, too.
-  olmo: { patterns: [gpt2], composes: true },
+  // GPT-NeoX's, Pythia's and MPT's too: llama.cpp's converter knows a tokenizer by its ids for one text, and theirs are equal.
+  olmo: neox,
+  mpt: neox,
   smollm: { patterns: ["\\p{N}", gpt2] },
   starcoder: { patterns: ["\\p{N}", gpt2] },
   "llama-bpe": llama3,
