@@ -24,7 +24,7 @@ export type AttentionPreset = (typeof attentionPresets)[number];
 
 /** What presets differ in: positions kept, at least and as a share of the context, and the context from which SparQ is used. */
 const presets: Record<AttentionPreset, Required<Pick<AttentionSettings, "k" | "kShare" | "minContext">>> = {
-  quality: { k: 512, kShare: 1 / 8, minContext: 2048 },
+  quality: { k: 512, kShare: 1 / 8, minContext: 3072 },
   speed: { k: 256, kShare: 0, minContext: 1024 },
 };
 

@@ -79,7 +79,7 @@ export function addModelOptions(command: Command): Command {
   addOption(
     command,
     "--min-context <n>",
-    "SparQ: attend densely up to so many positions (default: 2048, 1024 with --preset speed, or 0 when --r, --k or --attention sparq is given)",
+    "SparQ: attend densely up to so many positions (default: 3072, 1024 with --preset speed, or 0 when --r, --k or --attention sparq is given)",
   );
   addOption(
     command,

@@ -15,7 +15,7 @@ describe("defaultAttention", () => {
   it("takes a quarter of the components, and reallocates to the mean value without grouped queries only", () => {
     const llama = defaultAttention({ heads: 9, kvHeads: 3, headDim: 64 });
     const common = { ...settings, meanValue: false };
-    expect(llama).toEqual({ ...common, k: 512, local: 128, kShare: 0.125, minContext: 2048 });
+    expect(llama).toEqual({ ...common, k: 512, local: 128, kShare: 0.125, minContext: 3072 });
     const speed = defaultAttention({ heads: 9, kvHeads: 3, headDim: 64 }, "speed");
     expect(speed).toEqual({ ...common, k: 256, local: 64, kShare: 0, minContext: 1024 });
     expect(defaultAttention({ heads: 32, kvHeads: 32, headDim: 80 })).toMatchObject({ r: 20, meanValue: true });

@@ -76,7 +76,7 @@ describe("variants", () => {
   });
 
   it("by default are a server's", () => {
-    expect(settingsFor("default", 5000)).toMatchObject({ mode: "sparq", k: 512, minContext: 2048 });
+    expect(settingsFor("default", 5000)).toMatchObject({ mode: "sparq", k: 512, minContext: 3072 });
     expect(settingsFor("dense:cache=f32", 5000)).toMatchObject({ mode: "dense" });
   });
 
