@@ -81,8 +81,8 @@ it("decodes as a server would at that context, or with the r and k that are name
     const { results } = JSON.parse(readFileSync(json, "utf8"));
     return results.map(({ mode }: { mode: string }) => mode);
   };
-  // A row behind 1023 positions sees 1024.
-  expect(await modes("1022,1023")).toEqual([...["dense", "dense below 1024"], ...["dense", "sparq r 8 k 512"]]);
+  // A row behind 3071 positions sees 3072.
+  expect(await modes("3070,3071")).toEqual([...["dense", "dense below 3072"], ...["dense", "sparq r 8 k 512"]]);
   expect(await modes("100", "--r", "4", "--k", "64")).toEqual(["dense", "sparq r 4 k 64"]);
 });
 

@@ -21,7 +21,7 @@ const tiny = ["--model", "tiny-llama", "--threads", "1", "--rounds", "3", "--rou
 
 it("measures cells of a built-in model, and draws them", async () => {
   const [json, report] = [join(folder, "sweep.json"), join(folder, "sweep.html")];
-  const sizes = ["--context", "200,1280", "--batch", "1,2", "--variants", "dense,default,sparq:1/4"];
+  const sizes = ["--context", "200,3200", "--batch", "1,2", "--variants", "dense,default,sparq:1/4"];
   const run = await runCli(["bench", "sweep", ...tiny, ...sizes, "--json", json, "--report", report]);
   expect(run.err).toContain("context 200, batch 1 (1 of 4)");
   expect(run.exitCode).toBe(0);
@@ -30,15 +30,15 @@ it("measures cells of a built-in model, and draws them", async () => {
   expect(record).toMatchObject({ bench: "sweep", model: "tiny-llama", machine: { threads: 1 } });
   expect(record.settings).toMatchObject({
     rounds: 3,
-    prefilled: 1280,
-    attention: { dense: { 200: "dense" }, default: { 200: "dense below 1024", 1280: "sparq r 8 k 512" } },
+    prefilled: 2048,
+    attention: { dense: { 200: "dense" }, default: { 200: "dense below 3072", 3200: "sparq r 8 k 512" } },
   });
   const figures = new Figures(record.measurements);
   expect(figures.variants).toEqual(["dense", "default", "sparq:1/4"]);
   expect(figures.cells).toHaveLength(4);
   for (const cell of figures.cells) {
     const bytes = figures.variants.map((variant) => figures.of(names.cacheBytes, { variant, ...cell })!.value);
-    expect(bytes[1]! < bytes[0]!).toBe(cell.context === 1280);
+    expect(bytes[1]! < bytes[0]!).toBe(cell.context === 3200);
     expect(bytes[2]!).toBeLessThan(bytes[0]!);
     for (const variant of figures.variants) {
       const labels = { variant, ...cell };
@@ -63,12 +63,12 @@ it("measures cells of a built-in model, and draws them", async () => {
       else expect(ratio!.rounds[1]).toBeCloseTo(dense.rounds[1]! / step.rounds[1]!, 3);
     }
   }
-  const withScan = figures.of(names.part, { variant: "default", context: 1280, batch: 1, part: "score pass" });
+  const withScan = figures.of(names.part, { variant: "default", context: 3200, batch: 1, part: "score pass" });
   expect(withScan!.value).toBeGreaterThan(0);
   expect(figures.of(names.part, { variant: "default", context: 200, batch: 1, part: "score pass" })).toBeUndefined();
 
-  expect(run.out).toMatch(/\| 1 \| 1280 \| default \| sparq r 8 k 512 \|/);
-  expect(run.out.match(/^\| [12] \| (default|sparq:1\/4) \| (faster from|no crossover up to 1280)/gm)).toHaveLength(4);
+  expect(run.out).toMatch(/\| 1 \| 3200 \| default \| sparq r 8 k 512 \|/);
+  expect(run.out.match(/^\| [12] \| (default|sparq:1\/4) \| (faster from|no crossover up to 3200)/gm)).toHaveLength(4);
   const pictures = readdirSync(folder).filter((name) => name.endsWith(".svg"));
   expect(pictures.sort()).toEqual(
     [

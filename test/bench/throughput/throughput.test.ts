@@ -159,7 +159,12 @@ describe("what cannot be run", { timeout: 300_000 }, () => {
     ["the graph without our attention", ["--variants", "dense,onnx"], 1, /variant onnx does not run in the engine/],
     ["an unknown variant", ["--variants", "sparse"], 1, /variant 'sparse' must begin with one of/],
     ["too few conversations", ["--workload", "conversations", "--requests", "99"], 1, /99 requests are wanted/],
-    ["no baseline", ["--baseline", join(folder, "none.json")], 1, /none\.json cannot be read: ENOENT/],
+    [
+      "no baseline",
+      ["--baseline", join(folder, "none.json")],
+      2,
+      /--baseline <file>' argument .*none\.json' is invalid/,
+    ],
     ["an unknown workload", ["--workload", "sonnet"], 2, /Allowed choices are fixed, random/],
     ["a ratio of 1", ["--workload", "random", "--range-ratio", "1"], 2, /It must be a number from 0 to below 1/],
     ["a range of what is fixed", ["--range-ratio", "0.2"], 2, /--range-ratio goes with --workload random, not fixed/],
