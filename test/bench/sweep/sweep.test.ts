@@ -81,7 +81,7 @@ it("measures cells of a built-in model, and draws them", async () => {
         "time-batch-1",
         "time-batch-2",
       ],
-      ...["tokens-context-1280", "tokens-context-200"],
+      ...["tokens-context-200", "tokens-context-3200"],
     ].map((name) => `sweep-${name}.svg`),
   );
 });
