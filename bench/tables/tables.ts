@@ -49,6 +49,29 @@ export const tables: Readonly<Record<string, (load: Load) => string>> = {
         ]),
       ],
     ),
+  throughput: (load) =>
+    pivotTable(
+      load("throughput"),
+      ["batch", "variant"],
+      [
+        { title: "output tokens", name: "output tokens" },
+        { title: "against dense", name: "speed against the first variant" },
+        { title: "step", name: "step" },
+        { title: "KV read against dense", name: "KV read against dense" },
+        { title: "prefix cache hits", name: "prefix cache hits" },
+      ],
+    ),
+  serve: (load) =>
+    pivotTable(
+      load("serve"),
+      ["concurrency"],
+      [
+        { title: "output tokens", name: "output throughput" },
+        ...["TTFT", "TPOT", "ITL", "E2EL"].flatMap((name) =>
+          ["median", "p99"].map((statistic) => ({ title: `${name}, ${statistic}`, name, labels: { statistic } })),
+        ),
+      ],
+    ),
   kernel: (load) => kernelTable(load("kernel")),
   evaluation: (load) => evaluationTable(evaluations(load), { metrics: answers, tokens, variants }),
   "default-loss": (load) => lossTable(evaluations(load), { metrics: answers, tokens, variant: "default" }),
