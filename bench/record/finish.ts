@@ -9,8 +9,11 @@ import { type BenchRecord, readRecord } from "./record.ts";
  * noise, or was not measured. Throws RecordError for a baseline that cannot be compared, once everything is written.
  */
 export async function finish(record: BenchRecord, options: RecordOptions, io: CliIo): Promise<number> {
-  if (options.json) writeFileSync(options.json, `${JSON.stringify(record, null, 2)}\n`);
+  const text = `${JSON.stringify(record, null, 2)}\n`;
+  if (options.json) writeFileSync(options.json, text);
   if (options.report) {
+    // What is drawn can be read, and drawn or compared again.
+    writeFileSync(options.report.replace(/(\.html?)?$/i, ".json"), text);
     const { writeReport } = await import("../report/write.ts");
     await writeReport(options.report, [record]);
   }

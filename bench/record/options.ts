@@ -13,7 +13,11 @@ export function addRecordOptions(command: Command): Command {
   const add = (flags: string, description: string, parse: (path: string) => string) =>
     command.addOption(new Option(flags, description).argParser(parse));
   add("--json <file>", "write the results there too", inFolder);
-  add("--report <file.html>", "write a page with pictures, and each picture as SVG beside it", inFolder);
+  add(
+    "--report <file.html>",
+    "write a page with pictures, and beside it each picture as SVG and the results as JSON",
+    inFolder,
+  );
   add(
     "--baseline <file>",
     "compare with an earlier --json; exit code 1 if a figure is worse by more than the noise",

@@ -4,6 +4,7 @@ import { names as sweep } from "../sweep/measurements.ts";
 import { compareTable } from "./compare.ts";
 import { evaluationTable, lossTable, variantTable } from "./evaluation.ts";
 import { kernelTable } from "./kernel.ts";
+import { healthTable, overheadTable, paceTable, recallTable, speculationTable } from "./older.ts";
 import { pivotTable } from "./pivot.ts";
 
 /** Parses a file of bench/results/ by its name. */
@@ -72,6 +73,11 @@ export const tables: Readonly<Record<string, (load: Load) => string>> = {
         ),
       ],
     ),
+  recall: (load) => recallTable({ "tiny-llama": load("recall-tiny-llama"), "tiny-pythia": load("recall-tiny-pythia") }),
+  pace: (load) => paceTable(load("pace-smollm2")),
+  speculation: (load) => speculationTable(load("speculation")),
+  overhead: (load) => overheadTable(load("overhead")),
+  health: (load) => healthTable(load("health")),
   kernel: (load) => kernelTable(load("kernel")),
   evaluation: (load) => evaluationTable(evaluations(load), { metrics: answers, tokens, variants }),
   "default-loss": (load) => lossTable(evaluations(load), { metrics: answers, tokens, variant: "default" }),
