@@ -24,7 +24,7 @@ interface Pace {
   readonly p99Ms: number;
 }
 
-interface Result {
+export interface PaceResult {
   readonly slowdown: number;
   readonly alone: Pace;
   readonly beside: Pace;
@@ -47,7 +47,7 @@ export async function runPace(options: PaceOptions, io: CliIo): Promise<number> 
   try {
     const aloneSeconds = await bench.firstToken(prompt);
     io.out(`a prompt of ${prompt} tokens alone: ${aloneSeconds.toFixed(1)} s to its first token\n\n`);
-    const results: Result[] = [];
+    const results: PaceResult[] = [];
     for (const slowdown of options.slowdowns) {
       io.stop.throwIfAborted();
       results.push(await bench.measure(slowdown, prompt, options.context, most));
@@ -86,7 +86,7 @@ class Bench {
     return seconds;
   }
 
-  async measure(slowdown: number, promptTokens: number, context: number, most: number): Promise<Result> {
+  async measure(slowdown: number, promptTokens: number, context: number, most: number): Promise<PaceResult> {
     const engine = this.engineOf(slowdown);
     const times: number[] = [];
     let arrival = Number.POSITIVE_INFINITY;
@@ -148,7 +148,7 @@ function paceOf(milliseconds: readonly number[]): Pace {
   return { medianMs: median(milliseconds), p99Ms: quantile(milliseconds, 0.99) };
 }
 
-function tableOf(results: readonly Result[]): string {
+function tableOf(results: readonly PaceResult[]): string {
   const lines = results.map(({ slowdown, alone, beside, tokens, firstTokenSeconds }) => {
     const pace = ({ medianMs, p99Ms }: Pace) => `${medianMs.toFixed(1)} | ${p99Ms.toFixed(1)}`;
     const ratio = (beside.p99Ms / alone.p99Ms).toFixed(2);

@@ -15,7 +15,7 @@ import { median, quantile } from "../statistics.ts";
 import type { SpeculationOptions } from "./command.ts";
 import { requestOf, type Task, tasks } from "./tasks.ts";
 
-interface Result {
+export interface SpeculationResult {
   readonly task: string;
   readonly repeats: boolean;
   readonly batch: number;
@@ -44,7 +44,7 @@ export async function runSpeculation(options: SpeculationOptions, io: CliIo): Pr
   const blocks = Math.max(...options.batch) * Math.ceil((PROMPT_TOKENS + options.maxTokens) / BLOCK_SIZE);
   const session = await openSession({ graphPath, config, blocks, ...cache, ...threads });
   const bench = new Bench(session, config, attentionOf(config, options), tokenizer, files.chatTemplate !== undefined);
-  const results: Result[] = [];
+  const results: SpeculationResult[] = [];
   try {
     for (const batch of options.batch) {
       for (const task of tasks) {
@@ -92,7 +92,11 @@ class Bench {
     this.chat = chat;
   }
 
-  async measure(task: Task, batch: number, { maxTokens, draftTokens, rounds }: SpeculationOptions): Promise<Result> {
+  async measure(
+    task: Task,
+    batch: number,
+    { maxTokens, draftTokens, rounds }: SpeculationOptions,
+  ): Promise<SpeculationResult> {
     const requests = Array.from({ length: batch }, (_, i) => {
       return { ...requestOf(task, i, this.tokenizer, this.chat, maxTokens), attention: this.attention };
     });
@@ -158,7 +162,7 @@ async function collect(engine: Engine, request: GenerateRequest): Promise<{ id: 
   return tokens;
 }
 
-function tableOf(results: readonly Result[]): string {
+function tableOf(results: readonly SpeculationResult[]): string {
   const lines = [
     "| task | quotes | batch | tokens | tokens/s without | with drafts | ratio (quartiles) | right of drafted | steps |",
     "|---|---|---|---|---|---|---|---|---|",

@@ -1,3 +1,8 @@
+import type { HealthReport } from "../health/run.ts";
+import type { StepFigures } from "../overhead/figures.ts";
+import type { OverheadReport } from "../overhead/report.ts";
+import type { PaceResult } from "../pace/run.ts";
+import type { SpeculationResult } from "../speculation/run.ts";
 import { markdownTable } from "./markdown.ts";
 
 /** Tables of results that are no records: each has a format of its own. */
@@ -25,21 +30,7 @@ export function recallTable(models: Readonly<Record<string, Recall>>): string {
   return markdownTable(["", ...modes], rows);
 }
 
-interface Spread {
-  readonly medianMs: number;
-  readonly p99Ms: number;
-}
-
-interface Pace {
-  readonly results: readonly {
-    readonly slowdown: number;
-    readonly alone: Spread;
-    readonly beside: Spread;
-    readonly firstTokenSeconds: number;
-  }[];
-}
-
-export function paceTable({ results }: Pace): string {
+export function paceTable({ results }: { readonly results: readonly PaceResult[] }): string {
   const rows = results.map(({ slowdown, alone, beside, firstTokenSeconds }) => [
     slowdown === 0 ? "no limit" : slowdown,
     ...[alone.medianMs, alone.p99Ms, beside.medianMs, beside.p99Ms].map(short),
@@ -50,23 +41,7 @@ export function paceTable({ results }: Pace): string {
   return markdownTable(["--prefill-slowdown", ...times, "prompt's first token, s"], rows);
 }
 
-interface Speculation {
-  readonly results: readonly {
-    readonly task: string;
-    readonly repeats: boolean;
-    readonly batch: number;
-    readonly tokens: number;
-    readonly plain: number;
-    readonly drafted: number;
-    readonly ratio: readonly [number, number, number];
-    readonly draftTokens: number;
-    readonly acceptedDraftTokens: number;
-    readonly steps: number;
-    readonly plainSteps: number;
-  }[];
-}
-
-export function speculationTable({ results }: Speculation): string {
+export function speculationTable({ results }: { readonly results: readonly SpeculationResult[] }): string {
   const rows = results.map((result) => {
     const [median, low, high] = result.ratio.map((ratio) => ratio.toFixed(2));
     return [
@@ -80,24 +55,8 @@ export function speculationTable({ results }: Speculation): string {
   return markdownTable([...head, "right of drafted", "steps"], rows);
 }
 
-interface Side {
-  readonly period: number;
-  readonly graph: number;
-  readonly sampling: number;
-  readonly gap: number;
-  readonly between: number;
-  readonly thread: number;
-}
-
-interface Overhead {
-  readonly served: Side;
-  readonly direct: Side;
-  readonly servedTokensPerSecond: number;
-  readonly directTokensPerSecond: number;
-}
-
-export function overheadTable({ served, direct, ...speeds }: Overhead): string {
-  const fields: readonly [string, keyof Side][] = [
+export function overheadTable({ served, direct, ...speeds }: OverheadReport): string {
+  const fields: readonly [string, keyof StepFigures][] = [
     ["from one to the next", "period"],
     ["graph", "graph"],
     ["sampling", "sampling"],
@@ -114,18 +73,7 @@ export function overheadTable({ served, direct, ...speeds }: Overhead): string {
   );
 }
 
-interface Health {
-  readonly phases: readonly {
-    readonly name: string;
-    readonly probes: number;
-    readonly texts: number;
-    readonly medianMs: number;
-    readonly p99Ms: number;
-    readonly mostMs: number;
-  }[];
-}
-
-export function healthTable({ phases }: Health): string {
+export function healthTable({ phases }: HealthReport): string {
   return markdownTable(
     ["", "probes", "texts", "median, ms", "p99", "longest"],
     phases.map(({ name, probes, texts, medianMs, p99Ms, mostMs }) => [
@@ -135,6 +83,7 @@ export function healthTable({ phases }: Health): string {
   );
 }
 
-function short(value: number): string {
-  return String(Number(value.toPrecision(3)));
+/** Three digits; nothing for what is not known. */
+function short(value: number | null): string {
+  return value === null ? "" : String(Number(value.toPrecision(3)));
 }
