@@ -12,7 +12,7 @@ import { pivotTable } from "./pivot.ts";
 export type Load = (name: string) => any;
 
 /** SmolLM2's runs of tasks. */
-const EVALUATIONS = ["answers", "needle", "repetition", "4k", "8k", "more", "squad"];
+const EVALUATIONS = ["answers", "needle", "repetition", "4k", "4k-texts", "8k", "more", "squad"];
 
 export function evaluations(load: Load): EvalReport[] {
   return EVALUATIONS.map((name) => load(`eval/${name}`));
