@@ -1,23 +1,29 @@
 import type { Spec } from "vega";
 import type { Measurement } from "../record/measurement.ts";
 
-/** How measurements become a picture: one point each, a line for each series. */
-export interface SeriesChart {
-  /** The label along the x axis; its values are numbers. */
-  readonly x: string;
+/** A line for each series. */
+export interface LineChart {
   readonly xTitle: string;
   readonly y: string;
-  readonly seriesOf: (labels: Measurement["labels"]) => string;
   /** For lengths and batches, which double. */
   readonly logX?: boolean;
   readonly logY?: boolean;
+  /** Whether 0 is on the y axis; default: it is. */
+  readonly zero?: boolean;
   /** A line across: 1 for ratios. */
   readonly rule?: number;
   /** All series of a report, where one has the same colour in every picture; default: those that there are. */
   readonly colours?: readonly string[];
 }
 
-/** A line for each series, with the measurements' intervals as bars. Those without the label are left out. */
+/** How measurements become a picture: one point each. */
+export interface SeriesChart extends LineChart {
+  /** The label along the x axis; its values are numbers. */
+  readonly x: string;
+  readonly seriesOf: (labels: Measurement["labels"]) => string;
+}
+
+/** With the measurements' intervals as bars. Those without the label are left out. */
 export function seriesChart(measurements: readonly Measurement[], chart: SeriesChart): Spec {
   const points = measurements.flatMap(({ labels, value, interval }) => {
     const x = labels[chart.x];
@@ -25,7 +31,20 @@ export function seriesChart(measurements: readonly Measurement[], chart: SeriesC
     const [low, high] = interval ?? [value, value];
     return [{ series: chart.seriesOf(labels), x, y: value, low, high }];
   });
-  points.sort((a, b) => a.x - b.x);
+  return lineChart(points, chart);
+}
+
+export interface LinePoint {
+  readonly series: string;
+  readonly x: number;
+  readonly y: number;
+  /** Ends of a bar. */
+  readonly low: number;
+  readonly high: number;
+}
+
+export function lineChart(unsorted: readonly LinePoint[], chart: LineChart): Spec {
+  const points = [...unsorted].sort((a, b) => a.x - b.x);
   const places = [...new Set(points.map(({ x }) => x))];
   const there = [...new Set(points.map(({ series }) => series))];
   const stroke = { scale: "colour", field: "series" };
@@ -45,12 +64,12 @@ export function seriesChart(measurements: readonly Measurement[], chart: SeriesC
             domain: { data: "points", fields: ["low", "high"] },
             range: "height",
             nice: true,
-            zero: true,
+            zero: chart.zero ?? true,
           },
       { name: "colour", type: "ordinal", domain: [...(chart.colours ?? there)], range: "category" },
     ],
     axes: [
-      { orient: "bottom", scale: "x", title: chart.xTitle, format: ".12~g", values: places },
+      { orient: "bottom", scale: "x", title: chart.xTitle, format: ".12~g", values: places, labelOverlap: true },
       { orient: "left", scale: "y", title: chart.y, grid: true, ...(chart.logY ? { tickCount: 5, format: "~g" } : {}) },
     ],
     legends: [{ stroke: "colour", symbolType: "stroke", values: there }],

@@ -37,7 +37,7 @@ const agreement = { task: "agreement", metrics: ["KL", "largest KL", "same top-1
 
 /** The tables that documents can have, by the names in their marks. */
 export const tables: Readonly<Record<string, (load: Load) => string>> = {
-  compare: (load) => compareTable([load("compare")]),
+  compare: (load) => compareTable(load("compare")),
   sweep: (load) =>
     pivotTable(
       load("sweep"),

@@ -1,5 +1,5 @@
-import { readSync } from "node:fs";
 import { ModelError } from "../errors.ts";
+import { readFully } from "../file-range.ts";
 
 /** Read at a time. */
 const WINDOW = 1 << 20;
@@ -109,11 +109,9 @@ export class Cursor {
     this.#start = this.offset;
     this.#at = 0;
     const window = Buffer.alloc(Math.min(Math.max(count, WINDOW), this.left));
-    for (let done = 0; done < window.length; ) {
-      const read = readSync(this.#descriptor, window, done, window.length - done, this.#start + done);
-      if (read === 0) throw new ModelError("file_truncated", `${this.path} has shrunk to ${this.#start + done} bytes`);
-      done += read;
-    }
+    readFully(this.#descriptor, window, this.#start, (done) => {
+      return new ModelError("file_truncated", `${this.path} has shrunk to ${this.#start + done} bytes`);
+    });
     this.#window = window;
   }
 }

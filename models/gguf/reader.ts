@@ -1,6 +1,7 @@
-import { closeSync, fstatSync, openSync, readSync } from "node:fs";
-import { ModelError, messageOf } from "../errors.ts";
+import { closeSync, fstatSync, readSync } from "node:fs";
+import { ModelError } from "../errors.ts";
 import { Fields } from "../fields.ts";
+import { openModelFile, readRange } from "../file-range.ts";
 import { Cursor } from "./cursor.ts";
 import { type Header, readHeader, type TensorEntry } from "./header.ts";
 import { supportedTypes, type TensorType, tensorTypeOf, typeNameOf } from "./types.ts";
@@ -39,7 +40,7 @@ const COUNTS_OFFSET = 8;
  *   naming the file, the tensor and the numbers
  */
 export async function openGguf(path: string): Promise<GgufFile> {
-  const descriptor = openFile(path);
+  const descriptor = openModelFile(path);
   try {
     const bytes = fstatSync(descriptor).size;
     checkHeader(path, descriptor, bytes);
@@ -50,20 +51,12 @@ export async function openGguf(path: string): Promise<GgufFile> {
       bytes,
       metadata: new Fields(header.metadata, path),
       tensors,
-      read: (tensor) => readTensor(path, descriptor, tensor),
+      read: ({ name, offset, bytes: size }) => readRange(path, descriptor, offset, size, `tensor "${name}"`),
       close: () => closeSync(descriptor),
     };
   } catch (error) {
     closeSync(descriptor);
     throw error;
-  }
-}
-
-function openFile(path: string): number {
-  try {
-    return openSync(path, "r");
-  } catch (error) {
-    throw new ModelError("file_missing", `cannot read ${path}: ${messageOf(error)}`, { cause: error });
   }
 }
 
@@ -116,21 +109,4 @@ function placeTensor(path: string, bytes: number, dataOffset: number, entry: Ten
     );
   }
   return { name, type, shape, offset, bytes: length };
-}
-
-function readTensor(path: string, descriptor: number, tensor: GgufTensor): Uint8Array {
-  // A fresh buffer, not a pooled one: typed arrays of wider elements may be laid over it.
-  const bytes = new Uint8Array(tensor.bytes);
-  let done = 0;
-  while (done < bytes.length) {
-    const read = readSync(descriptor, bytes, done, bytes.length - done, tensor.offset + done);
-    if (read === 0) {
-      throw new ModelError(
-        "file_truncated",
-        `${path} has shrunk: tensor "${tensor.name}" of ${tensor.bytes} bytes at ${tensor.offset} ends after ${done}`,
-      );
-    }
-    done += read;
-  }
-  return bytes;
 }

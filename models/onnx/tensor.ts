@@ -1,5 +1,6 @@
-import { closeSync, openSync, readSync } from "node:fs";
+import { closeSync, openSync } from "node:fs";
 import { ModelError } from "../errors.ts";
+import { readFully } from "../file-range.ts";
 import { DataType, TensorMessage, type TensorProto, toNumber } from "./messages.ts";
 
 /** Bits of one element as raw data stores it; absent types (strings, 6-bit floats) have no fixed-size view here. */
@@ -136,13 +137,9 @@ function readFileRange(range: { file: string; offset: number; length: number }):
   const bytes = new Uint8Array(range.length);
   const descriptor = openSync(range.file, "r");
   try {
-    for (let done = 0; done < range.length; ) {
-      const count = readSync(descriptor, bytes, done, Math.min(range.length - done, 1 << 30), range.offset + done);
-      if (count === 0) {
-        throw new ModelError("file_truncated", `${range.file} ends before byte ${range.offset + range.length}`);
-      }
-      done += count;
-    }
+    readFully(descriptor, bytes, range.offset, () => {
+      return new ModelError("file_truncated", `${range.file} ends before byte ${range.offset + range.length}`);
+    });
   } finally {
     closeSync(descriptor);
   }

@@ -1,5 +1,5 @@
-import { closeSync, fstatSync, openSync, readSync } from "node:fs";
-import { ModelError, messageOf } from "../errors.ts";
+import { closeSync, fstatSync } from "node:fs";
+import { openModelFile, readRange } from "../file-range.ts";
 import { headerLength, LENGTH_BYTES, parseHeader, type SafetensorsEntry } from "./header.ts";
 
 /** An open safetensors file: its entries in memory, tensor data read on demand. Close it. */
@@ -12,15 +12,12 @@ export interface SafetensorsFile {
   close(): void;
 }
 
-/** One read's bytes at most: the kernel gives no more than 2 GiB at a time. */
-const READ_BYTES = 1 << 30;
-
 /**
  * Opens a safetensors file and checks that every tensor's data is inside it.
  * @throws ModelError file_missing, file_truncated or file_invalid, naming the file, the tensor and the numbers
  */
 export function openSafetensors(path: string): SafetensorsFile {
-  const descriptor = openFile(path);
+  const descriptor = openModelFile(path);
   try {
     const bytes = fstatSync(descriptor).size;
     const length = headerLength(
@@ -40,34 +37,4 @@ export function openSafetensors(path: string): SafetensorsFile {
     closeSync(descriptor);
     throw error;
   }
-}
-
-function openFile(path: string): number {
-  try {
-    return openSync(path, "r");
-  } catch (error) {
-    throw new ModelError("file_missing", `cannot read ${path}: ${messageOf(error)}`, { cause: error });
-  }
-}
-
-/** A fresh buffer, not a pooled one: typed arrays of wider elements may be laid over it. */
-function readRange(
-  path: string,
-  descriptor: number,
-  offset: number,
-  length: number,
-  what: string,
-): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(length);
-  for (let done = 0; done < length; ) {
-    const read = readSync(descriptor, bytes, done, Math.min(length - done, READ_BYTES), offset + done);
-    if (read === 0) {
-      throw new ModelError(
-        "file_truncated",
-        `${path} has shrunk: ${what} of ${length} bytes at ${offset} ends after ${done}`,
-      );
-    }
-    done += read;
-  }
-  return bytes;
 }

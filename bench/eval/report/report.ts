@@ -1,9 +1,9 @@
 import { type Html, html, page, table } from "../../report/html.ts";
 import { type Page, Pictures } from "../../report/pictures.ts";
+import { type LinePoint, lineChart } from "../../report/series-chart.ts";
 import { fromDense } from "../paired.ts";
 import { tasks } from "../tasks/index.ts";
 import type { EvalReport, EvalResult } from "../types.ts";
-import { type LinePoint, lineChart } from "./line-chart.ts";
 import { needleCells, needleChart } from "./needle-chart.ts";
 import { paperBaselines, paperRows, paperTasks } from "./paper.ts";
 import { trafficChart } from "./traffic-chart.ts";
@@ -101,14 +101,22 @@ async function layerCharts(results: readonly EvalResult[], set: string, pictures
     ["alpha", "alpha"],
   ] as const) {
     const points = observed.flatMap(({ variant, layers }) =>
-      layers!.flatMap((layer, x) => (layer.rows > 0 ? [{ variant, x, y: layer[field] }] : [])),
+      layers!.flatMap((layer, x) => (layer.rows > 0 ? [pointAt(variant, x, layer[field], 0)] : [])),
     );
     if (points.length === 0) continue;
     figures.push(
-      await pictures.figure(`${set}-layers-${field}`, `${name}, by layer`, lineChart(points, { x: "layer", y: name })),
+      await pictures.figure(
+        `${set}-layers-${field}`,
+        `${name}, by layer`,
+        lineChart(points, { xTitle: "layer", y: name, zero: false }),
+      ),
     );
   }
   return html`<div>${figures}</div>\n`;
+}
+
+function pointAt(series: string, x: number, y: number, error: number): LinePoint {
+  return { series, x, y, low: y - error, high: y + error };
 }
 
 /** Values over lengths, of tasks that ran at more than one. */
@@ -117,8 +125,8 @@ async function byLength({ results }: Merged, pictures: Pictures): Promise<Html> 
   for (const key of new Set(results.map(({ task, metric }) => `${task}: ${metric}`))) {
     const own = results.filter(({ task, metric, tokens }) => `${task}: ${metric}` === key && tokens !== null);
     if (new Set(own.map(({ tokens }) => tokens)).size < 2) continue;
-    const points: LinePoint[] = own.map(({ variant, tokens, value }) => ({ variant, x: tokens!, y: value }));
-    const chart = lineChart(points, { x: "tokens", y: own[0]!.metric, logX: true });
+    const points = own.map(({ variant, tokens, value, stderr }) => pointAt(variant, tokens!, value, stderr ?? 0));
+    const chart = lineChart(points, { xTitle: "tokens", y: own[0]!.metric, logX: true, zero: false });
     figures.push(await pictures.figure(`length-${key}`, key, chart));
   }
   return figures.length === 0 ? html`` : html`<h3>By length</h3>\n${figures}`;
