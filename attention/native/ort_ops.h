@@ -125,8 +125,8 @@ class Operators {
   friend struct SwiGlu;
   friend struct SplitActivations;
   friend struct JoinProducts;
-  friend struct QLinear;
-  friend struct DenseLinear;
+  template <typename Weights>
+  friend struct LinearOperator;
   friend struct Relay;
 
   std::array<Operator, 9> operators_;
