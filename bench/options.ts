@@ -69,8 +69,13 @@ export function addModelBenchOptions(command: Command, model: string): Command {
   return command;
 }
 
-/** The options as flags again, for the record: `--batch 1,8 --prefill`. Absent and false ones are left out. */
+/** Where results go and what they are held against: not part of what was measured. */
+const outputs: readonly string[] = ["json", "report", "baseline"];
+
+/** The options as flags again, for the record: `--batch 1,8 --prefill`. Absent and false ones, and `outputs`, are left out. */
 export function toFlags(options: Readonly<Record<string, unknown>>): string {
-  const given = Object.entries(options).filter(([, value]) => value !== undefined && value !== false);
+  const given = Object.entries(options).filter(
+    ([name, value]) => value !== undefined && value !== false && !outputs.includes(name),
+  );
   return given.map(([name, value]) => (value === true ? flagOf(name) : `${flagOf(name)} ${value}`)).join(" ");
 }

@@ -52,10 +52,9 @@ export async function runThroughput(options: ThroughputOptions, io: CliIo): Prom
     const measurements: Measurement[] = [];
     for (const workload of workloads) measurements.push(...(await bench.measure(workload, workloads.length)));
     progress.end();
-    const { json: _j, report: _r, baseline: _b, ...flags } = options;
     const record = recordOf({
       bench: "throughput",
-      command: `sparq bench throughput ${toFlags(flags)}`,
+      command: `sparq bench throughput ${toFlags({ ...options })}`,
       model: model.name,
       threads: stores.threads,
       versions: { onnxruntime: stores.runtimeVersion },
