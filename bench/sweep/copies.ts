@@ -34,13 +34,14 @@ export class CopiedCache {
     if (this.sources + blocksOf(cell, blockSize) > blocks) {
       throw new RangeError(`${blocksOf(cell, blockSize)} blocks and ${this.sources} do not fit a store of ${blocks}`);
     }
-    // Rows are written into the last block of each: into a fresh one behind those of all sequences where the others are full.
+    // Rows are written into the last block of each: into a fresh one, at the store's end, where the others are full.
     const own = Math.ceil(cell.context / blockSize);
     const full = Math.floor(cell.context / blockSize);
+    const stride = this.strideOf(cell, own);
     let copies = 0;
     const tables: number[][] = [];
     for (let sequence = 0; sequence < cell.batch; sequence++) {
-      const first = this.sources + sequence * own;
+      const first = this.sources + sequence * stride;
       const table = Array.from({ length: own }, (_, i) => first + i);
       for (const [i, block] of table.entries()) {
         if (this.holds[block] === i % this.sources) continue;
@@ -49,11 +50,18 @@ export class CopiedCache {
         if (++copies % COPIES_AT_ONCE === 0) await setImmediate();
         stop.throwIfAborted();
       }
-      if (full === own) table.push(this.sources + cell.batch * own + sequence);
+      if (full === own) table.push(blocks - 1 - sequence);
       this.holds[table[full]!] = NOTHING;
       tables.push(table);
     }
     return tables;
+  }
+
+  /** Blocks from one sequence to the next: a whole number of texts if there is room, so that all cells find the same copies there. */
+  private strideOf({ context, batch }: Cell, own: number): number {
+    const whole = Math.ceil(own / this.sources) * this.sources;
+    const fresh = context % this.session.blockSize === 0 ? batch : 0;
+    return this.sources + (batch - 1) * whole + own + fresh <= this.session.blocks ? whole : own;
   }
 }
 

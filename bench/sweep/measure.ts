@@ -36,9 +36,7 @@ export interface MeasuredCell {
 
 export interface CellConditions {
   readonly session: Session;
-  readonly tables: readonly (readonly number[])[];
   readonly tokens: readonly number[];
-  readonly rounds: number;
   /** A way's steps of a round take about so long; it is one at least. */
   readonly roundMs: number;
   /** Bytes a second, now. */
@@ -46,42 +44,67 @@ export interface CellConditions {
   readonly stop: AbortSignal;
 }
 
+type Tables = readonly (readonly number[])[];
+
 /** Of a way in a round. */
 const MOST_STEPS = 16;
 /** Steps of each way that do not count. */
 const WARM_UP = 2;
 
 /**
- * Steps that all decode the position behind the context: ways in turn, round after round, after steps that do not count, which say how
- * many a round of each is.
+ * Steps of a cell that all decode the position behind the context: ways in turn, in as many rounds as it is told to. Its tables must be
+ * filled anew before each call in which others were used meanwhile.
  */
-export async function measureCell(cell: Cell, ways: readonly Way[], conditions: CellConditions): Promise<MeasuredCell> {
-  const { rounds, roundMs, readBandwidth, stop } = conditions;
-  const run = async ({ attention }: Way, round: number) => {
-    stop.throwIfAborted();
-    return timedStep(conditions.session, sequencesOf(cell, attention, round, conditions));
-  };
-  let warm: { ms: number; output: SequencesOutput }[] = [];
-  for (let round = -WARM_UP; round < 0; round++) {
-    warm = [];
-    for (const way of ways) warm.push(await run(way, -round));
+export class CellRounds {
+  readonly cell: Cell;
+  private readonly ways: readonly Way[];
+  private readonly conditions: CellConditions;
+  private readonly steps: TimedStep[][];
+  private readonly bandwidth: number[] = [];
+  private cacheBytes: number[] = [];
+  private stepsOfRound = 0;
+
+  constructor(cell: Cell, ways: readonly Way[], conditions: CellConditions) {
+    this.cell = cell;
+    this.ways = ways;
+    this.conditions = conditions;
+    this.steps = ways.map(() => []);
   }
-  const slowest = Math.max(...warm.map(({ ms }) => ms));
-  const stepsOfRound = Math.max(1, Math.min(MOST_STEPS, Math.round(roundMs / slowest)));
-  const steps = ways.map((): TimedStep[] => []);
-  const bandwidth: number[] = [];
-  for (let round = 1; round <= rounds; round++) {
-    bandwidth.push(readBandwidth());
-    for (const [i, way] of ways.entries()) {
+
+  /** The first call runs steps that do not count first, which say how many a round of each way is. */
+  async round(tables: Tables): Promise<void> {
+    if (this.stepsOfRound === 0) await this.warmUp(tables);
+    this.bandwidth.push(this.conditions.readBandwidth());
+    for (const [i, way] of this.ways.entries()) {
       const own: TimedStep[] = [];
-      for (let step = 0; step < stepsOfRound; step++) own.push((await run(way, round)).step);
-      steps[i]!.push(middleOf(own));
+      for (let step = 0; step < this.stepsOfRound; step++) {
+        own.push((await this.run(way, tables, this.bandwidth.length)).step);
+      }
+      this.steps[i]!.push(middleOf(own));
     }
   }
-  const measured = ways.map((way, i) => {
-    return { ...way, steps: steps[i]!, cacheBytes: cacheBytesOf(warm[i]!.output.traffic) };
-  });
-  return { ways: measured, bandwidth, stepsOfRound };
+
+  result(): MeasuredCell {
+    const ways = this.ways.map((way, i) => ({ ...way, steps: this.steps[i]!, cacheBytes: this.cacheBytes[i]! }));
+    return { ways, bandwidth: this.bandwidth, stepsOfRound: this.stepsOfRound };
+  }
+
+  private async warmUp(tables: Tables): Promise<void> {
+    let slowest = 0;
+    for (let turn = 1; turn <= WARM_UP; turn++) {
+      const warm: { ms: number; output: SequencesOutput }[] = [];
+      for (const way of this.ways) warm.push(await this.run(way, tables, turn));
+      slowest = Math.max(...warm.map(({ ms }) => ms));
+      this.cacheBytes = warm.map(({ output }) => cacheBytesOf(output.traffic));
+    }
+    this.stepsOfRound = Math.max(1, Math.min(MOST_STEPS, Math.round(this.conditions.roundMs / slowest)));
+  }
+
+  private async run({ attention }: Way, tables: Tables, round: number) {
+    const { session, tokens, stop } = this.conditions;
+    stop.throwIfAborted();
+    return timedStep(session, sequencesOf(this.cell, { attention, round, tables, tokens }));
+  }
 }
 
 async function timedStep(
@@ -96,13 +119,15 @@ async function timedStep(
   return { ms, step: { ms, split: splitOf(output, ms, session.threads) }, output };
 }
 
+interface Rows {
+  readonly attention: AttentionSettings;
+  readonly round: number;
+  readonly tables: Tables;
+  readonly tokens: readonly number[];
+}
+
 /** Each sequence runs a token of its own, and all run others in the next round. */
-function sequencesOf(
-  { context, batch }: Cell,
-  attention: AttentionSettings,
-  round: number,
-  { tables, tokens }: CellConditions,
-): StepSequence[] {
+function sequencesOf({ context, batch }: Cell, { attention, round, tables, tokens }: Rows): StepSequence[] {
   return tables.map((blockTable, i) => ({
     tokenIds: [tokens[(round * batch + i) % tokens.length]!],
     contextLength: context,

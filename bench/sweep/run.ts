@@ -13,12 +13,11 @@ import { layoutKey, parseVariants, settingsOf, type Variant } from "../eval/vari
 import { readGBps } from "../kernel/measure.ts";
 import { toFlags } from "../options.ts";
 import { finish } from "../record/finish.ts";
-import type { Measurement } from "../record/measurement.ts";
 import { type BenchRecord, recordOf } from "../record/record.ts";
 import { weightBytesOf } from "./bytes.ts";
 import type { SweepOptions } from "./command.ts";
 import { CopiedCache, prefill } from "./copies.ts";
-import { measureCell } from "./measure.ts";
+import { CellRounds } from "./measure.ts";
 import { measurementsOf } from "./measurements.ts";
 import { blocksOf, type Cell, cellsOf, fitting, nameOf, sourceBlocks } from "./plan.ts";
 import { progressOf, tablesOf, withoutCrossover } from "./table.ts";
@@ -27,7 +26,7 @@ const CONTEXTS = [512, 1024, 2048, 4096, 8192, 16_384, 32_768];
 const BATCHES = [1, 2, 4, 8, 16, 32];
 const QUICK = { contexts: [1024, 4096, 16_384], batches: [1, 8], variants: "dense,default,sparq:1/8" };
 const ROUNDS = { full: 9, quick: 3 };
-/** After so many seconds --quick begins no more cells: the longest takes some seconds. */
+/** What the rounds of --quick may take: each its share, after which the first begins no more cells. */
 const QUICK_SECONDS = 75;
 
 /** Measures every cell that fits the memory; writes tables to stdout, and what the options ask for. */
@@ -50,7 +49,7 @@ export async function runSweep(options: SweepOptions, io: CliIo): Promise<number
   const threads = options.threads === undefined ? {} : { threads: options.threads };
   const session = await openSession({ graphPath: model.graphPath, config: model.config, blocks, ...cache, ...threads });
   try {
-    const sweep = new Sweep({ session, model, variants, sources, weightBytes, options, io, started });
+    const sweep = new Sweep({ session, model, variants, sources, weightBytes, options, io });
     const measured = await sweep.run(cells);
     const record = recordOf({
       ...{ bench: "sweep", command: `sparq bench sweep ${toFlags({ ...options })}`, model: model.name },
@@ -81,7 +80,6 @@ interface SweepParts {
   readonly weightBytes: number;
   readonly options: SweepOptions;
   readonly io: CliIo;
-  readonly started: number;
 }
 
 class Sweep {
@@ -95,34 +93,46 @@ class Sweep {
   }
 
   async run(cells: readonly Cell[]) {
-    const { session, model, sources, weightBytes, options, io, started } = this.parts;
+    const { session, model, sources, weightBytes, options, io } = this.parts;
     const text = createTokenizer(model.tokenizer, model.config).encode(readRecallSet().filler);
     const tokens = Array.from({ length: sources * BLOCK_SIZE }, (_, i) => text[i % text.length]!);
     await prefill(session, tokens, defaultAttention(model.config));
     const cache = new CopiedCache(session, sources);
     const addon = loadAddon();
     const readBandwidth = () => 1e9 * readGBps({ addon, threads: session.threads });
-    const measurements: Measurement[] = [];
+    const { roundMs } = options;
+    const conditions = { session, tokens, roundMs, readBandwidth, stop: io.stop };
+    const waysAt = ({ context }: Cell) =>
+      this.parts.variants.map((variant) => ({ variant: variant.name, ...this.at(variant, context) }));
+    const begun: CellRounds[] = [];
     const skipped: BenchRecord["skipped"][number][] = [];
-    const stepsOfRound: Record<string, number> = {};
-    for (const [i, cell] of cells.entries()) {
-      io.stop.throwIfAborted();
-      if (options.quick && performance.now() - started > QUICK_SECONDS * 1000) {
-        skipped.push({ what: nameOf(cell), reason: "no time left for it" });
-        io.err(`${nameOf(cell)}: left out: no time left for it\n`);
-        continue;
+    // Cells within a round, so that what slows the machine for a minute is in one round of many cells, not in all rounds of one.
+    const since = performance.now();
+    for (let round = 0; round < this.rounds; round++) {
+      const own = round === 0 ? cells : begun.map((one) => one.cell);
+      for (const [i, cell] of own.entries()) {
+        io.stop.throwIfAborted();
+        if (round === 0 && this.late(since)) {
+          skipped.push({ what: nameOf(cell), reason: "no time left for it" });
+          io.err(`${nameOf(cell)}: left out: no time left for it\n`);
+          continue;
+        }
+        io.err(`${progressOf({ round, rounds: this.rounds, cell, i, cells: own.length })}\n`);
+        if (round === 0) begun.push(new CellRounds(cell, waysAt(cell), conditions));
+        await begun[i]!.round(await cache.tablesOf(cell, io.stop));
       }
-      io.err(`${progressOf(cell, i, cells.length)}\n`);
-      const tables = await cache.tablesOf(cell, io.stop);
-      const ways = this.parts.variants.map((variant) => ({ variant: variant.name, ...this.at(variant, cell.context) }));
-      const { rounds } = this;
-      const { roundMs } = options;
-      const conditions = { session, tables, tokens, rounds, roundMs, readBandwidth, stop: io.stop };
-      const measured = await measureCell(cell, ways, conditions);
-      stepsOfRound[nameOf(cell)] = measured.stepsOfRound;
-      measurements.push(...measurementsOf(cell, measured, weightBytes));
     }
-    return { measurements, skipped, stepsOfRound };
+    const results = begun.map((one) => ({ cell: one.cell, measured: one.result() }));
+    return {
+      measurements: results.flatMap(({ cell, measured }) => measurementsOf(cell, measured, weightBytes)),
+      skipped,
+      stepsOfRound: Object.fromEntries(results.map(({ cell, measured }) => [nameOf(cell), measured.stepsOfRound])),
+    };
+  }
+
+  /** With --quick, whether the first round has taken its share of the time. */
+  private late(since: number): boolean {
+    return this.parts.options.quick === true && (performance.now() - since) * this.rounds > QUICK_SECONDS * 1000;
   }
 
   /** "sparq r 16 k 512" for a variant's name. */

@@ -82,9 +82,18 @@ export function withoutCrossover(measurements: readonly Measurement[]) {
     }));
 }
 
+/** Where a sweep is; `round` and `i` count from 0. */
+export interface Place {
+  readonly round: number;
+  readonly rounds: number;
+  readonly cell: Cell;
+  readonly i: number;
+  readonly cells: number;
+}
+
 /** For the notes that are written meanwhile. */
-export function progressOf(cell: Cell, done: number, all: number): string {
-  return `${nameOf(cell)} (${done + 1} of ${all})`;
+export function progressOf({ round, rounds, cell, i, cells }: Place): string {
+  return `round ${round + 1} of ${rounds}: ${nameOf(cell)} (${i + 1} of ${cells})`;
 }
 
 function labelsOf({ variant, context, batch }: Row) {

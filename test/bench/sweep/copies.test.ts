@@ -54,8 +54,20 @@ describe("tables of copied blocks", () => {
     await cache.tablesOf({ context: 512, batch: 2 }, stop);
     expect(copied).toHaveLength(8);
     await cache.tablesOf({ context: 1024, batch: 2 }, stop);
-    // The block that was decoded into before, and the others that were not there.
+    // All of the first sequence's first half was there, and all of its other half.
     expect(copied.slice(8)).toHaveLength(8);
+  });
+
+  it("copy nothing but the blocks that were decoded into, when cells take turns", async () => {
+    const { session, copied } = store(200);
+    const cache = new CopiedCache(session, 16);
+    const cells = [200, 512, 1024, 2048].flatMap((context) => [1, 4, 8].map((batch) => ({ context, batch })));
+    for (const cell of cells) await cache.tablesOf(cell, stop);
+    copied.length = 0;
+    for (const cell of cells) await cache.tablesOf(cell, stop);
+    // Only at 200 positions is the block that is decoded into a copy of the text's: the second block of each sequence.
+    const second = Array.from({ length: 8 }, (_, sequence) => 16 + 16 * sequence + 1);
+    expect(new Set(copied)).toEqual(new Set(second));
   });
 
   it("are refused where the store is too small, and stop when told to", async () => {

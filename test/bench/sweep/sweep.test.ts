@@ -23,7 +23,11 @@ it("measures cells of a built-in model, and draws them", async () => {
   const [json, report] = [join(folder, "sweep.json"), join(folder, "sweep.html")];
   const sizes = ["--context", "200,3200", "--batch", "1,2", "--variants", "dense,default,sparq:1/4"];
   const run = await runCli(["bench", "sweep", ...tiny, ...sizes, "--json", json, "--report", report]);
-  expect(run.err).toContain("context 200, batch 1 (1 of 4)");
+  // Each round goes over all cells.
+  const cells = ["context 200, batch 1", "context 3200, batch 1", "context 200, batch 2", "context 3200, batch 2"];
+  expect(run.err.match(/^round.*$/gm)).toEqual(
+    [1, 2, 3].flatMap((round) => cells.map((cell, i) => `round ${round} of 3: ${cell} (${i + 1} of 4)`)),
+  );
   expect(run.exitCode).toBe(0);
 
   const record = JSON.parse(readFileSync(json, "utf8")) as BenchRecord;
