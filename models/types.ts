@@ -2,6 +2,8 @@ import type { Activation, ModelType } from "./architectures/types.ts";
 
 /** config.json, normalised over architectures. Sizes in elements. */
 export interface ModelConfig {
+  /** The name of the file that it was read from, for errors; config.json when absent. */
+  readonly file?: string;
   readonly modelType: ModelType;
   readonly layers: number;
   readonly hiddenSize: number;

@@ -15,6 +15,10 @@ export interface Rows {
 
 export interface DenseAttentionInput {
   readonly config: ModelConfig;
+  /** How many positions back a row sees, itself included; 0: all. */
+  readonly window: number;
+  /** Whether rope turns components (2i, 2i + 1) instead of (i, i + rotaryDim / 2). */
+  readonly interleaved: boolean;
   /** New tokens; they stand at positions past..past + tokens - 1. */
   readonly tokens: number;
   readonly past: number;
@@ -27,30 +31,31 @@ export interface DenseAttentionInput {
 }
 
 /**
- * What one token's attention should be: rope on queries and keys, causal softmax over all earlier positions, grouped KV
- * heads. Plain loops in double precision: this is what exported graphs are measured against.
+ * What one token's attention should be: rope on queries and keys, causal softmax over all earlier positions or those in the
+ * window, grouped KV heads. Plain loops in double precision: this is what exported graphs are measured against.
  * @returns [heads * headDim]
  */
 export function denseAttention(input: DenseAttentionInput, row: number): Float64Array {
   const { config, past, pastKeys, pastValues } = input;
   const { heads, kvHeads, headDim } = config;
   const scale = 1 / Math.sqrt(headDim);
-  const visible = past + row + 1;
+  const end = past + row + 1;
+  const first = input.window > 0 ? Math.max(0, end - input.window) : 0;
   const result = new Float64Array(heads * headDim);
-  const logits = new Float64Array(visible);
+  const logits = new Float64Array(end - first);
   for (let head = 0; head < heads; head++) {
     const kvHead = Math.floor(head / (heads / kvHeads));
-    const query = rotate(config, component(input.query, row, head, headDim), past + row);
-    for (let position = 0; position < past; position++) {
-      logits[position] = scale * dot(query, pastKeys, (kvHead * past + position) * headDim);
+    const query = rotate(input, component(input.query, row, head, headDim), past + row);
+    for (let position = first; position < past; position++) {
+      logits[position - first] = scale * dot(query, pastKeys, (kvHead * past + position) * headDim);
     }
-    for (let other = 0; other <= row; other++) {
-      const key = rotate(config, component(input.key, other, kvHead, headDim), past + other);
-      logits[past + other] = scale * dot(query, key, 0);
+    for (let other = Math.max(0, first - past); other <= row; other++) {
+      const key = rotate(input, component(input.key, other, kvHead, headDim), past + other);
+      logits[past + other - first] = scale * dot(query, key, 0);
     }
     const total = exponentiate(logits);
-    for (let position = 0; position < visible; position++) {
-      const weight = logits[position]! / total;
+    for (let position = first; position < end; position++) {
+      const weight = logits[position - first]! / total;
       const values = position < past ? pastValues : component(input.value, position - past, kvHead, headDim);
       const start = position < past ? (kvHead * past + position) * headDim : 0;
       for (let c = 0; c < headDim; c++) result[head * headDim + c]! += weight * values[start + c]!;
@@ -64,16 +69,17 @@ function component(rows: Rows, row: number, head: number, headDim: number): Floa
   return rows.data.subarray(start, start + headDim);
 }
 
-/** Rope on the leading components, in pairs (i, i + rotaryDim / 2); the angle is rounded to float32 as models do. */
-function rotate(config: ModelConfig, vector: Float32Array, position: number): Float64Array {
+/** Rope on the leading components; the angle is rounded to float32 as models do. */
+function rotate({ config, interleaved }: DenseAttentionInput, vector: Float32Array, position: number): Float64Array {
   const half = config.rotaryDim / 2;
   const rotated = Float64Array.from(vector);
   for (let i = 0; i < half; i++) {
     const angle = Math.fround(position * config.inverseFrequencies[i]!);
     const cos = Math.cos(angle) * config.ropeScale;
     const sin = Math.sin(angle) * config.ropeScale;
-    rotated[i] = vector[i]! * cos - vector[i + half]! * sin;
-    rotated[i + half] = vector[i + half]! * cos + vector[i]! * sin;
+    const [a, b] = interleaved ? [2 * i, 2 * i + 1] : [i, i + half];
+    rotated[a] = vector[a]! * cos - vector[b]! * sin;
+    rotated[b] = vector[b]! * cos + vector[a]! * sin;
   }
   return rotated;
 }

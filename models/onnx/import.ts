@@ -40,15 +40,22 @@ export async function importOnnx(
   if (found.length !== config.layers) {
     throw new ModelError(
       "attention_unproven",
-      `${path} has ${found.length} attentions, config.json has num_hidden_layers = ${config.layers}`,
+      `${path} has ${found.length} attentions, ${config.file ?? "config.json"} has num_hidden_layers = ${config.layers}`,
     );
   }
   const proof = await proveAttentions(flow, found, config, (done, total) =>
     onProgress(1 + (2 * done) / total, steps, "proving the attentions"),
   );
-  const attentions = proof.attentions.map(({ found: { layer, core }, layout, difference }) => {
-    const pattern = `${layout.name}; ${core.opType}; proven to ${difference.toExponential(1)}`;
-    return { layer, node: describeNode(core), pattern };
+  const attentions = proof.attentions.map(({ found: { layer, core }, hypothesis, difference }) => {
+    const { layout, window, interleaved } = hypothesis;
+    const traits = [
+      layout.name,
+      ...(window > 0 ? [`window of ${window}`] : []),
+      ...(interleaved ? ["rope on neighbours"] : []),
+      core.opType,
+      `proven to ${difference.toExponential(1)}`,
+    ];
+    return { layer, node: describeNode(core), pattern: traits.join("; ") };
   });
   const { removedInputs, removedOutputs } = rewriteGraph(flow, proof, config);
   onProgress(3, steps, "writing the graph");
@@ -76,6 +83,6 @@ function checkVocabulary(flow: Flow, config: ModelConfig, path: string): void {
   if (embedding && embedding.rows >= config.vocabSize && logits === config.vocabSize) return;
   throw new ModelError(
     "unsupported_config",
-    `config.json has vocab_size = ${config.vocabSize}; ${path} has ${embedding?.rows ?? "no"} token embeddings and ${logits} logits`,
+    `${config.file ?? "config.json"} has vocab_size = ${config.vocabSize}; ${path} has ${embedding?.rows ?? "no"} token embeddings and ${logits} logits`,
   );
 }

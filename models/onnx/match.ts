@@ -1,6 +1,8 @@
 import { ModelError } from "../errors.ts";
-import type { Flow, Projection } from "./flow.ts";
-import { attribute, describeNode } from "./graph.ts";
+import type { Flow } from "./flow.ts";
+import { checkFused, fusedOperands, isFused } from "./fused.ts";
+import { describeNode } from "./graph.ts";
+import { headNorm, type Operand } from "./head-norm.ts";
 import type { NodeProto } from "./messages.ts";
 
 /** One attention as found in the graph, not yet understood: where it begins and ends. */
@@ -9,10 +11,13 @@ export interface FoundAttention {
   readonly layer: number;
   /** The Softmax, or the operator that is a whole attention. */
   readonly core: NodeProto;
-  /** The projections that queries, keys and values come from; one and the same when they are fused. */
-  readonly query: Projection;
-  readonly key: Projection;
-  readonly value: Projection;
+  /**
+   * The projections that queries, keys and values come from; one and the same when they are fused. Where a norm of each
+   * head lies between, its result: what is behind it is the attention.
+   */
+  readonly query: Operand;
+  readonly key: Operand;
+  readonly value: Operand;
   /** Inputs with cached keys and values; undefined in an export without a cache. */
   readonly pastKey: string | undefined;
   readonly pastValue: string | undefined;
@@ -48,12 +53,6 @@ const scoreOps = new Set([...layoutOps, "Add", "Sub", "Mul", "Div", "Where"]);
 /** Between the softmax and the product with the values: rows that see nothing made 0 instead of NaN. */
 const weightOps = new Set(["Identity", "Cast", "Dropout", "Reshape", "Unsqueeze", "Squeeze", "IsNaN", "Where"]);
 
-/** Operators that are whole attentions: opset 23's, and ONNX Runtime's. */
-function isFused({ opType, domain }: NodeProto): boolean {
-  if (opType === "Attention") return domain === "" || domain === "ai.onnx";
-  return opType === "GroupQueryAttention" && domain === "com.microsoft";
-}
-
 /**
  * Finds every attention by following activations from each Softmax (or fused operator) back to the projections and
  * forward to the output projection. Names play no part.
@@ -78,7 +77,9 @@ class Matcher {
   }
 
   match(): FoundAttention {
-    const { queries, keys, values, result } = isFused(this.#core) ? this.#fusedOperands() : this.#softmaxOperands();
+    const fused = isFused(this.#core);
+    if (fused) checkFused(this.#core, (message) => this.#fail(message));
+    const { queries, keys, values, result } = fused ? fusedOperands(this.#core) : this.#softmaxOperands();
     const query = this.#trace("query", queries, false);
     const key = this.#trace("key", keys, true);
     const value = this.#trace("value", values, true);
@@ -96,23 +97,6 @@ class Matcher {
 
   #fail(message: string): never {
     throw new ModelError("attention_unproven", `attention cannot be proven: layer ${this.#layer}, ${message}`);
-  }
-
-  /**
-   * Attention: query, key, value, mask, past key, past value. GroupQueryAttention has no mask among them, may have rope
-   * inside, and may take all three packed as its query.
-   */
-  #fusedOperands() {
-    const { opType, input, output } = this.#core;
-    const [query = "", key = "", value = ""] = input;
-    const [pastKey = "", pastValue = ""] = input.slice(opType === "Attention" ? 4 : 3);
-    if (attribute(this.#core, "softcap")?.f) this.#fail(`${describeNode(this.#core)} has a softcap`);
-    return {
-      queries: [query],
-      keys: [key || query, pastKey].filter(Boolean),
-      values: [value || query, pastValue].filter(Boolean),
-      result: output[0]!,
-    };
   }
 
   #softmaxOperands() {
@@ -164,20 +148,16 @@ class Matcher {
   }
 
   /** Back from an operand of the attention to the one projection, and the one cache input, that it comes from. */
-  #trace(
-    what: string,
-    starts: readonly string[],
-    cached: boolean,
-  ): { projection: Projection; past: string | undefined } {
+  #trace(what: string, starts: readonly string[], cached: boolean): { projection: Operand; past: string | undefined } {
     const { graph } = this.#flow;
-    const projections = new Map<string, Projection>();
+    const projections = new Map<string, Operand>();
     const past = new Set<string>();
     const seen = new Set<string>();
     const pending = [...starts];
     for (let tensor = pending.pop(); tensor !== undefined; tensor = pending.pop()) {
       if (seen.has(tensor)) continue;
       seen.add(tensor);
-      const projection = this.#flow.projection(tensor);
+      const projection = this.#flow.projection(tensor) ?? headNorm(this.#flow, tensor);
       const node = graph.producer(tensor);
       if (projection) projections.set(tensor, projection);
       else if (!node) past.add(tensor);

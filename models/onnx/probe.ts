@@ -1,11 +1,12 @@
 import { InferenceSession, Tensor } from "onnxruntime-node";
 import { ModelError, messageOf } from "../errors.ts";
 import type { ModelConfig } from "../types.ts";
-import { makeValueInfo } from "./build.ts";
+import { makeNode, makeValueInfo } from "./build.ts";
 import { inlineTensor } from "./external.ts";
 import { decoderFeed, type RunShape } from "./feeds.ts";
 import { type Flow, type Projection, shapeOps } from "./flow.ts";
 import { attribute, describeNode } from "./graph.ts";
+import { isHeadNorm } from "./head-norm.ts";
 import type { FoundAttention } from "./match.ts";
 import {
   DataType,
@@ -75,7 +76,9 @@ export class AttentionProbe {
             makeValueInfo(tensor, DataType.FLOAT, rank === 2 ? ["tokens", width] : [1, "tokens", width]),
           ),
         ],
-        output: found.map(({ context }) => makeValueInfo(context, DataType.FLOAT, [])),
+        output: [...found.map(({ context }) => context), ...cut.norms].map((name) =>
+          makeValueInfo(name, DataType.FLOAT, []),
+        ),
       }),
     });
     // Outputs without a shape: it is for the runtime to infer.
@@ -141,14 +144,21 @@ interface CutGraph {
   readonly values: readonly ValueInfoProto[];
   /** Projections and embeddings where the graph was cut. */
   readonly projections: readonly Projection[];
+  /** What norms of heads would make, which pass their input on here. */
+  readonly norms: readonly string[];
 }
 
-/** Everything between the attentions' contexts and the nearest projections, embeddings and model inputs. */
+/**
+ * Everything between the attentions' contexts and the nearest projections, embeddings and model inputs. Norms of heads pass
+ * their input on: what they make stays random, and large weights cannot hide what happens to it.
+ */
 function cutOut(flow: Flow, found: readonly FoundAttention[]): CutGraph {
   const { graph } = flow;
   const projections = new Map<string, Projection>();
   const needed = new Set<string>();
   const nodes = new Set<NodeProto>();
+  const norms = found.flatMap(({ query, key, value }) => [query, key, value]).filter(isHeadNorm);
+  const normed = new Map(norms.map((norm) => [norm.tensor, norm.normed]));
   const pending = found.map(({ context }) => context);
   for (let tensor = pending.pop(); tensor !== undefined; tensor = pending.pop()) {
     if (tensor === "" || needed.has(tensor)) continue;
@@ -156,12 +166,20 @@ function cutOut(flow: Flow, found: readonly FoundAttention[]): CutGraph {
     const projection = flow.projection(tensor) ?? flow.embedding(tensor);
     const node = graph.producer(tensor);
     if (projection) projections.set(tensor, projection);
-    else if (node) {
+    else if (normed.has(tensor)) {
+      nodes.add(node!);
+      pending.push(normed.get(tensor)!);
+    } else if (node) {
       nodes.add(node);
       pending.push(...node.input);
     }
   }
-  const ordered = graph.nodes.filter((node) => nodes.has(node));
+  const ordered = graph.nodes
+    .filter((node) => nodes.has(node))
+    .map((node) => {
+      const input = normed.get(node.output[0]!);
+      return input === undefined ? node : makeNode("Identity", [input], [node.output[0]!]);
+    });
   const reader = ordered.find(
     ({ opType, input }) => !shapeOps.has(opType) && input.some((name) => flow.dependsOnIds(name)),
   );
@@ -176,6 +194,7 @@ function cutOut(flow: Flow, found: readonly FoundAttention[]): CutGraph {
     initializers: graph.proto.initializer.filter(({ name }) => needed.has(name)),
     values: graph.proto.input.filter(({ name }) => needed.has(name)),
     projections: [...projections.values()],
+    norms: [...normed.keys()],
   };
 }
 

@@ -2,9 +2,10 @@ import { ModelError } from "../errors.ts";
 import type { ModelConfig } from "../types.ts";
 import { type DenseAttentionInput, denseAttention, type Rows, type Slot } from "./dense-attention.ts";
 import type { RunShape } from "./feeds.ts";
-import type { Flow, Projection } from "./flow.ts";
+import type { Flow } from "./flow.ts";
 import { describeNode } from "./graph.ts";
-import { type Layout, possibleLayouts } from "./layouts.ts";
+import { isHeadNorm, type Operand } from "./head-norm.ts";
+import { type Hypothesis, hypotheses } from "./hypotheses.ts";
 import type { FoundAttention } from "./match.ts";
 import { DataType, toNumber } from "./messages.ts";
 import { AttentionProbe, type Probe, type ProbeResult } from "./probe.ts";
@@ -13,7 +14,7 @@ import { elementCount, tensorToFloat32 } from "./tensor.ts";
 /** An attention that computes what sparq.PagedAttention computes, shown by experiment. */
 export interface ProvenAttention {
   readonly found: FoundAttention;
-  readonly layout: Layout;
+  readonly hypothesis: Hypothesis;
   /** Dimensions of the context tensor: 2 or 3. */
   readonly contextRank: number;
   /** Largest difference seen, relative to the root mean square of the outputs. */
@@ -42,7 +43,7 @@ const PROBE_BYTES = 256 * 2 ** 20;
 
 /**
  * Shows for every attention that it is: rope with the configuration's frequencies, scale 1/sqrt(head dim), softmax over
- * all positions up to the query's own, grouped KV heads. Between projections and softmax only operations that are linear
+ * all positions up to the query's own or a window of them, grouped KV heads. Between projections and softmax only operations that are linear
  * in the activations were let through (match.ts), so random activations decide for all; lengths and positions are
  * sampled, up to the last position of the model, where a window or a mask that is not causal shows.
  * @throws ModelError "attention_unproven" naming layer, node, probe and difference
@@ -54,36 +55,36 @@ export async function proveAttentions(
   onProgress: (done: number, total: number) => void,
 ): Promise<Proof> {
   checkCaches(flow, config);
-  const candidates = found.map((attention) => ({ attention, layouts: possibleLayouts(attention, config) }));
+  const candidates = found.map((attention) => ({ attention, left: hypotheses(attention, config, flow.graph) }));
   const session = await AttentionProbe.create(flow, found, config);
   try {
     const exact = { ...config, inverseFrequencies: adoptFrequencies(session, config) };
-    const probes = planProbes(found, config);
-    const differences = new Map<Layout, number>();
+    const probes = planProbes(candidates, config);
+    const differences = new Map<Hypothesis, number>();
     const ranks = new Map<string, number>();
     for (const [index, shape] of probes.entries()) {
       onProgress(index, probes.length);
       const result = await session.run(shape);
       for (const candidate of candidates) {
-        const { attention, layouts } = candidate;
+        const { attention, left } = candidate;
         ranks.set(attention.context, result.outputs.get(attention.context)!.dims.length);
-        for (const layout of layouts) {
-          const difference = relativeDifference(attention, layout, exact, shape, result);
-          differences.set(layout, Math.max(differences.get(layout) ?? 0, difference));
+        for (const hypothesis of left) {
+          const difference = relativeDifference(attention, hypothesis, exact, shape, result);
+          differences.set(hypothesis, Math.max(differences.get(hypothesis) ?? 0, difference));
         }
-        candidate.layouts = layouts.filter((layout) => differences.get(layout)! <= TOLERANCE);
-        if (candidate.layouts.length === 0) {
-          refuse(attention, shape, Math.min(...layouts.map((layout) => differences.get(layout)!)));
+        candidate.left = left.filter((hypothesis) => differences.get(hypothesis)! <= TOLERANCE);
+        if (candidate.left.length === 0) {
+          refuse(attention, shape, Math.min(...left.map((hypothesis) => differences.get(hypothesis)!)), config);
         }
       }
     }
-    const attentions = candidates.map(({ attention, layouts }) => {
-      const layout = layouts[0]!;
+    const attentions = candidates.map(({ attention, left }) => {
+      const hypothesis = left[0]!;
       return {
         found: attention,
-        layout,
+        hypothesis,
         contextRank: ranks.get(attention.context)!,
-        difference: differences.get(layout)!,
+        difference: differences.get(hypothesis)!,
       };
     });
     return { attentions, inverseFrequencies: exact.inverseFrequencies };
@@ -93,7 +94,7 @@ export async function proveAttentions(
 }
 
 /** Where the caches' sizes are fixed they must be the configuration's. */
-function checkCaches(flow: Flow, { kvHeads, headDim }: ModelConfig): void {
+function checkCaches(flow: Flow, { kvHeads, headDim, file = "config.json" }: ModelConfig): void {
   for (const { name, type } of flow.inputs.past) {
     const dims = type!.tensorType!.shape!.dim.map(({ value, dimValue }) =>
       value === "dimValue" ? toNumber(dimValue) : undefined,
@@ -101,24 +102,34 @@ function checkCaches(flow: Flow, { kvHeads, headDim }: ModelConfig): void {
     if ((dims[1] ?? kvHeads) === kvHeads && (dims[3] ?? headDim) === headDim) continue;
     throw new ModelError(
       "unsupported_config",
-      `the input "${name}" has ${dims[1]} heads of ${dims[3]}, config.json has ${kvHeads} KV heads of ${headDim}`,
+      `the input "${name}" has ${dims[1]} heads of ${dims[3]}, ${file} has ${kvHeads} KV heads of ${headDim}`,
     );
   }
 }
 
-function refuse(attention: FoundAttention, { tokens, past }: RunShape, difference: number): never {
+function refuse(
+  attention: FoundAttention,
+  { tokens, past }: RunShape,
+  difference: number,
+  { file = "config.json" }: ModelConfig,
+): never {
   throw new ModelError(
     "attention_unproven",
     `attention cannot be proven: layer ${attention.layer}, ${describeNode(attention.core)}: on ${tokens} tokens behind ` +
-      `${past} cached ones its result differs from causal attention with config.json's heads and rope by ` +
+      `${past} cached ones its result differs from causal attention with ${file}'s heads and rope by ` +
       `${difference.toExponential(1)} of its root mean square (accepted: ${TOLERANCE.toExponential(1)})`,
   );
 }
 
-/** A token alone, a prompt, a prompt behind a short cache, and the last positions that the model can have. */
-function planProbes(found: readonly FoundAttention[], config: ModelConfig): Probe[] {
+/** A token alone, a prompt, a prompt behind a short cache, windows' ends, and the last positions that the model can have. */
+function planProbes(
+  candidates: readonly { readonly attention: FoundAttention; readonly left: readonly Hypothesis[] }[],
+  config: ModelConfig,
+): Probe[] {
   const { heads, kvHeads, headDim, maxPositions } = config;
-  const cached = found.every(({ pastKey, pastValue }) => pastKey !== undefined && pastValue !== undefined);
+  const cached = candidates.every(
+    ({ attention: { pastKey, pastValue } }) => pastKey !== undefined && pastValue !== undefined,
+  );
   // The short ones give every layer a cache of its own, so that reading another layer's shows.
   const short = { deviation: PEAKED, shareCache: false };
   const probes: Probe[] = [
@@ -128,7 +139,14 @@ function planProbes(found: readonly FoundAttention[], config: ModelConfig): Prob
   if (cached) {
     const longest = Math.floor(PROBE_BYTES / (4 * kvHeads * headDim));
     const past = Math.min(maxPositions - 2, longest);
-    probes.push({ tokens: 3, past: 5, ...short }, { tokens: 2, past, deviation: EVEN, shareCache: true });
+    // Rows of one run on both sides of a window's end.
+    const windows = new Set(candidates.flatMap(({ left }) => left.map(({ window }) => window)));
+    const ends = [...windows].filter((window) => window > 2 && window < past);
+    probes.push(
+      { tokens: 3, past: 5, ...short },
+      ...ends.map((window) => ({ tokens: 5, past: window - 3, deviation: EVEN, shareCache: true })),
+      { tokens: 2, past, deviation: EVEN, shareCache: true },
+    );
   } else {
     const longest = Math.floor(Math.sqrt(PROBE_BYTES / (4 * heads)));
     if (maxPositions > longest) {
@@ -151,17 +169,20 @@ function rowsToCheck(tokens: number): number[] {
 
 function relativeDifference(
   found: FoundAttention,
-  layout: Layout,
+  { layout, window, interleaved }: Hypothesis,
   config: ModelConfig,
   shape: RunShape,
   { inputs, outputs }: ProbeResult,
 ): number {
-  const rows = (projection: Projection, slot: Slot): Rows => {
-    return { data: inputs.get(projection.tensor)!, width: projection.width, slot };
+  const rows = (operand: Operand, slot: Slot): Rows => {
+    const data = isHeadNorm(operand) ? outputs.get(operand.tensor)!.data : inputs.get(operand.tensor)!;
+    return { data, width: data.length / shape.tokens, slot };
   };
   const cache = (name: string | undefined) => (name && inputs.get(name)) || new Float32Array(0);
   const input: DenseAttentionInput = {
     config,
+    window,
+    interleaved,
     tokens: shape.tokens,
     past: shape.past,
     query: rows(found.query, layout.query),
@@ -172,7 +193,11 @@ function relativeDifference(
   };
   const actual = outputs.get(found.context)!.data;
   const width = config.heads * config.headDim;
-  if (actual.length !== shape.tokens * width) return Number.POSITIVE_INFINITY;
+  const widths = [width, config.kvHeads * config.headDim];
+  // Widths of projections were compared before; those of norms show only now.
+  const fits =
+    isFitting(input.query, widths[0]!) && isFitting(input.key, widths[1]!) && isFitting(input.value, widths[1]!);
+  if (actual.length !== shape.tokens * width || !fits) return Number.POSITIVE_INFINITY;
   let worst = 0;
   for (const row of rowsToCheck(shape.tokens)) {
     const expected = denseAttention(input, row);
@@ -188,6 +213,11 @@ function relativeDifference(
     }
   }
   return Number.isNaN(worst) ? Number.POSITIVE_INFINITY : worst;
+}
+
+/** Whether rows have so many components at least, which come from one run of tokens. */
+function isFitting({ width }: Rows, least: number): boolean {
+  return Number.isInteger(width) && width >= least;
 }
 
 /**

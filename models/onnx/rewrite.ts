@@ -4,8 +4,9 @@ import type { ModelConfig } from "../types.ts";
 import { makeNode, makeValueInfo } from "./build.ts";
 import type { Flow } from "./flow.ts";
 import { describeNode, type Graph } from "./graph.ts";
+import { isHeadNorm, type Operand } from "./head-norm.ts";
 import { rowGatherPoint } from "./logit-rows.ts";
-import { DataType, OperatorSetIdMessage } from "./messages.ts";
+import { DataType, type NodeProto, OperatorSetIdMessage } from "./messages.ts";
 import type { Proof, ProvenAttention } from "./prove.ts";
 import { floatTensor, int64Tensor } from "./tensor.ts";
 
@@ -55,11 +56,24 @@ export function rewriteGraph(flow: Flow, proof: Proof, config: ModelConfig): Rew
 }
 
 function replaceAttention(graph: Graph, proven: ProvenAttention, frequencies: string, config: ModelConfig): void {
-  const { found, layout, contextRank } = proven;
+  const { found, hypothesis, contextRank } = proven;
+  const { layout, window, interleaved } = hypothesis;
   const output = graph.freshName(`sparq.context.${found.layer}`);
+  const nodes: NodeProto[] = [];
+  const operand = (from: Operand, heads: number): string => {
+    if (!isHeadNorm(from)) return from.tensor;
+    const rows = graph.freshName(`${from.tensor}.rows`);
+    nodes.push(rowsOf(graph, from.tensor, rows, [1, -1, heads * config.headDim]));
+    return rows;
+  };
   const attention = makeNode(
     "PagedAttention",
-    [found.query.tensor, found.key.tensor, found.value.tensor, frequencies],
+    [
+      operand(found.query, config.heads),
+      operand(found.key, config.kvHeads),
+      operand(found.value, config.kvHeads),
+      frequencies,
+    ],
     [output],
     {
       layer: found.layer,
@@ -67,8 +81,8 @@ function replaceAttention(graph: Graph, proven: ProvenAttention, frequencies: st
       num_kv_heads: config.kvHeads,
       head_dim: config.headDim,
       rotary_dim: config.rotaryDim,
-      rope_interleaved: 0,
-      window: 0,
+      rope_interleaved: interleaved ? 1 : 0,
+      window,
       q_offset: layout.query.offset,
       q_head_stride: layout.query.headStride,
       k_offset: layout.key.offset,
@@ -80,20 +94,25 @@ function replaceAttention(graph: Graph, proven: ProvenAttention, frequencies: st
     },
     { domain: "sparq", name: `sparq.attention.${found.layer}` },
   );
-  const nodes = [attention];
+  nodes.push(attention);
   let context = output;
   // The operator keeps its query's leading dimensions; the output projection may have been given others.
-  if (contextRank !== found.query.rank) {
+  const rank = isHeadNorm(found.query) ? 3 : found.query.rank;
+  if (contextRank !== rank) {
     context = graph.freshName(`${output}.reshaped`);
-    const shape = graph.freshName(`${output}.shape`);
     const width = config.heads * config.headDim;
-    const dims = contextRank === 2 ? [-1, width] : [1, -1, width];
-    graph.addInitializer(int64Tensor(shape, [dims.length], dims));
-    nodes.push(makeNode("Reshape", [output, shape], [context]));
+    nodes.push(rowsOf(graph, output, context, contextRank === 2 ? [-1, width] : [1, -1, width]));
   }
   const readers = graph.consumers(found.context);
   graph.insertBefore(found.outputProjection, ...nodes);
   graph.replaceUses(found.context, context, readers);
+}
+
+/** A Reshape to constant dimensions. */
+function rowsOf(graph: Graph, from: string, to: string, dims: readonly number[]): NodeProto {
+  const shape = graph.freshName(`${to}.shape`);
+  graph.addInitializer(int64Tensor(shape, [dims.length], dims));
+  return makeNode("Reshape", [from, shape], [to]);
 }
 
 /** The canonical graph's ids are int64; exports with int32 get a Cast. */

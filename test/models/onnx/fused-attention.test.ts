@@ -2,11 +2,12 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { makeAttribute } from "../../../models/onnx/build.ts";
 import { Flow } from "../../../models/onnx/flow.ts";
-import { Graph } from "../../../models/onnx/graph.ts";
+import { Graph, intAttribute } from "../../../models/onnx/graph.ts";
 import { findAttentions } from "../../../models/onnx/match.ts";
 import {
   DataType,
   floatTensor,
+  graphOf,
   int64Tensor,
   makeNode,
   type NodeProto,
@@ -131,12 +132,32 @@ describe("GroupQueryAttention", () => {
     expect(report.selfCheck).toBeLessThan(1e-4);
   });
 
+  it.each([2, 57, 200])("may see a window of %i positions", async (window) => {
+    const { report, graphPath } = await importFolder(
+      groupQueryExport({ packed: false, attributes: { local_window_size: window } }),
+    );
+    for (const { pattern } of report.attentions) expect(pattern).toContain(`window of ${window};`);
+    expect(report.selfCheck).toBeLessThan(1e-4);
+    const [attention] = graphOf(readModel(graphPath)).node.filter(({ opType }) => opType === "PagedAttention");
+    expect(intAttribute(attention!, "window", 0)).toBe(window);
+  });
+
+  it("sees everything with a window as long as the model", async () => {
+    const { report } = await importFolder(groupQueryExport({ packed: false, attributes: { local_window_size: 256 } }));
+    expect(report.attentions[0]!.pattern).not.toContain("window");
+  });
+
+  it.each([true, false])("may turn neighbours, packed: %s", async (packed) => {
+    const { report } = await importFolder(groupQueryExport({ packed, attributes: { rotary_interleaved: 1 } }));
+    expect(report.attentions[3]!.pattern).toContain("rope on neighbours");
+    expect(report.selfCheck).toBeLessThan(1e-4);
+  });
+
   it.each([
-    ["a window", { local_window_size: 200 }],
-    ["rope by neighbours", { rotary_interleaved: 1 }],
     ["no rope", { do_rotary: 0 }],
     ["another scale", { scale: { float: 0.5 } }],
     ["a softcap", { softcap: { float: 30 } }],
+    ["a softmax with one more term", { smooth_softmax: 1 }],
   ])("is refused with %s", async (_, attributes) => {
     await expect(importFolder(groupQueryExport({ packed: false, attributes }))).rejects.toThrow(
       /attention cannot be proven: layer 0, node "gqa\.0" \(com\.microsoft\.GroupQueryAttention\)/,

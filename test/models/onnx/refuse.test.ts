@@ -140,10 +140,12 @@ describe("other arithmetic in the attention", () => {
   });
 
   it.each([
+    // Norms over the last dimension alone may be there; over more they would let tokens meet.
     [
       "LayerNormalization",
-      (x: string) => makeNode("LayerNormalization", [x, "ones"], ["normed"], {}, { name: "q_norm" }),
+      (x: string) => makeNode("LayerNormalization", [x, "ones"], ["normed"], { axis: 1 }, { name: "q_norm" }),
     ],
+    ["LpNormalization", (x: string) => makeNode("LpNormalization", [x], ["normed"], {}, { name: "q_norm" })],
     ["Mul", (x: string) => makeNode("Mul", [x, x], ["normed"], {}, { name: "q_norm" })],
     ["Relu", (x: string) => makeNode("Relu", [x], ["normed"], {}, { name: "q_norm" })],
   ] as const)("refuses %s on the queries by its node", async (opType, make) => {
@@ -157,6 +159,19 @@ describe("other arithmetic in the attention", () => {
       interpose(graph, reader, reader.input[0]!, "normed", make(reader.input[0]!));
     });
     await expectRefusal(folder, "attention_unproven", `node "q_norm" (${opType})`, "layer 0", "query");
+  });
+
+  it("refuses a norm on half of the queries", async () => {
+    const folder = editedExport(dynamo, (graph) => {
+      graph.initializer.push(floatTensor("ones", [1], Float32Array.of(1)));
+      const reader = graph.node.find(
+        ({ opType: type, input }) =>
+          type === "Mul" && graph.node.some((n) => n.opType === "Transpose" && n.output[0] === input[0]),
+      )!;
+      const norm = makeNode("LayerNormalization", [reader.input[0]!, "ones"], ["normed"]);
+      interpose(graph, reader, reader.input[0]!, "normed", norm);
+    });
+    await expectRefusal(folder, "attention_unproven", "layer 0", "query comes from 2 projections", '"normed"');
   });
 
   it("refuses a scale that is not 1/sqrt(head dim)", async () => {
