@@ -40,6 +40,8 @@ export interface PrepareRequest {
    */
   readonly files: readonly string[];
   readonly options: LoadModelOptions;
+  /** Whether a prepared graph is of the kind that is asked for; any is when left out. */
+  readonly fits?: (report: ImportReport) => boolean;
   /** Writes `graphFile` (and `weightsFile`) into an empty folder. */
   readonly build: (folder: string) => Promise<ImportReport>;
 }
@@ -65,7 +67,7 @@ export async function prepareGraph(request: PrepareRequest): Promise<PreparedGra
   const folders = candidateFolders(request);
   if (!request.options.force) {
     for (const folder of folders) {
-      const report = readPrepared(folder, request.files);
+      const report = readPrepared(folder, request);
       if (report) return { graphPath: join(folder, graphFile), report, cached: true };
     }
   }
@@ -78,7 +80,7 @@ export async function prepareGraph(request: PrepareRequest): Promise<PreparedGra
     const manifest = manifestOf(temporary, request.files, report);
     writeFileSync(join(temporary, manifestFile), JSON.stringify(manifest, null, 1));
     // Another process may have been faster, and be using its graph already: it is as good.
-    if (request.options.force || !readPrepared(folder, request.files)) publish(temporary, folder);
+    if (request.options.force || !readPrepared(folder, request)) publish(temporary, folder);
     return { graphPath: join(folder, graphFile), report, cached: false };
   } finally {
     rmSync(temporary, { recursive: true, force: true });
@@ -128,7 +130,10 @@ function fileHash(path: string): string {
 }
 
 /** The report of a prepared folder that is complete, undamaged and made from the same sources; else undefined. */
-function readPrepared(folder: string, known: readonly string[]): ImportReport | undefined {
+function readPrepared(
+  folder: string,
+  { files: known, fits: suits = () => true }: PrepareRequest,
+): ImportReport | undefined {
   try {
     const manifest = JSON.parse(readFileSync(join(folder, manifestFile), "utf8")) as Manifest;
     const { format, sources, files, report } = manifest;
@@ -143,7 +148,7 @@ function readPrepared(folder: string, known: readonly string[]): ImportReport | 
       const path = join(folder, name);
       return statSync(path).size === bytes && (sha256 === undefined || fileHash(path) === sha256);
     });
-    return fits && intact && files.some(({ name }) => name === graphFile) ? report : undefined;
+    return fits && intact && suits(report) && files.some(({ name }) => name === graphFile) ? report : undefined;
   } catch {
     // Absent or unreadable is the same as not fitting: it is made anew.
     return undefined;

@@ -1,5 +1,5 @@
 import { architectures } from "./architectures/index.ts";
-import type { Activation, Architecture } from "./architectures/types.ts";
+import type { Activation, Architecture, ModelType } from "./architectures/types.ts";
 import { ModelError } from "./errors.ts";
 import { Fields } from "./fields.ts";
 import { type RopeScaling, ropeFrequencies, ropeTypes } from "./rope.ts";
@@ -33,7 +33,7 @@ export function parseConfig(
   source: string,
   { maxContext }: ConfigOptions = {},
 ): ModelConfig {
-  const modelType = config.model_type as ModelConfig["modelType"];
+  const modelType = config.model_type as ModelType;
   if (!Object.hasOwn(architectures, modelType ?? "")) {
     throw new ModelError(
       "unsupported_architecture",

@@ -47,6 +47,13 @@ export class Fields {
     return value;
   }
 
+  /** A string that is not empty. */
+  text(name: string): string {
+    const value = this.values[name];
+    if (typeof value !== "string" || value === "") this.refuse(name, "it must be a string");
+    return value;
+  }
+
   boolean(name: string, fallback: boolean): boolean {
     const value = this.values[name] ?? fallback;
     if (typeof value !== "boolean") this.refuse(name, "it must be true or false");

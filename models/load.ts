@@ -3,6 +3,8 @@ import { basename, dirname, extname, join } from "node:path";
 import { prepareGraph } from "./cache.ts";
 import { parseConfig } from "./config.ts";
 import { ModelError } from "./errors.ts";
+import { genaiFile, parseGenaiConfig } from "./genai/config.ts";
+import { importGenai } from "./genai/import.ts";
 import { importGguf } from "./gguf/import.ts";
 import { readJsonFile } from "./json.ts";
 import { importOnnx } from "./onnx/import.ts";
@@ -14,7 +16,7 @@ import type { LoadModelOptions, PreparedModel } from "./types.ts";
 
 /**
  * Finds a model by built-in name, pulled name or path and makes it ready for a session. A path is a folder with
- * model.onnx (or onnx/model.onnx) and config.json, an .onnx file with config.json beside it or one folder up, a Hugging Face
+ * model.onnx (or onnx/model.onnx) and config.json, one as onnxruntime-genai's builder leaves it (genai_config.json), an .onnx file with config.json beside it or one folder up, a Hugging Face
  * checkpoint (a folder with config.json and weights in safetensors, or one such file in it), or a GGUF file. The prepared graph is kept on disk; see cache.ts.
  * @throws ModelError naming the file, node or field
  */
@@ -28,6 +30,8 @@ export async function loadModel(nameOrPath: string, options: LoadModelOptions = 
     );
   }
   if (extname(file) === ".gguf") return { ...(await importGguf(file, options)), name: location.name };
+  if (basename(file).endsWith(".onnx") && isGenai(file))
+    return { ...(await importGenai(file, options)), name: location.name };
   if (extname(file) !== ".onnx") return { ...(await importCheckpoint(file, options)), name: location.name };
   return loadOnnx(location.name, file, options);
 }
@@ -38,6 +42,7 @@ function modelFile({ path }: ModelLocation): string {
     if ([".onnx", ".gguf", ".safetensors"].includes(extname(path))) return path;
     throw new ModelError("file_invalid", `${path} is neither a folder nor an .onnx, .gguf or .safetensors file`);
   }
+  if (existsSync(join(path, genaiFile))) return genaiGraph(path);
   const graphs = [join(path, "model.onnx"), join(path, "onnx", "model.onnx")].filter((file) => existsSync(file));
   if (graphs[0]) return graphs[0];
   if (hasCheckpoint(path)) return path;
@@ -47,7 +52,7 @@ function modelFile({ path }: ModelLocation): string {
     "file_missing",
     ggufs.length > 1
       ? `${path} holds ${ggufs.length} GGUF files (${ggufs.join(", ")}): name one`
-      : `${path} holds no model: looked for model.onnx, onnx/model.onnx, .safetensors files and a .gguf file${pickled(path)}`,
+      : `${path} holds no model: looked for ${genaiFile}, model.onnx, onnx/model.onnx, .safetensors files and a .gguf file${pickled(path)}`,
   );
 }
 
@@ -55,6 +60,24 @@ function modelFile({ path }: ModelLocation): string {
 function pickled(folder: string): string {
   const name = readdirSync(folder).find((file) => /\.(bin|pt|pth)$/.test(file));
   return name === undefined ? "" : `; ${name} must be converted: model.save_pretrained(..., safe_serialization=True)`;
+}
+
+/** Whether genai_config.json is all that lies beside a graph to describe it, or is about this one. */
+function isGenai(file: string): boolean {
+  const folder = dirname(file);
+  const path = join(folder, genaiFile);
+  if (!existsSync(path)) return false;
+  if (!existsSync(join(folder, "config.json"))) return true;
+  return parseGenaiConfig(readJsonFile(path), path).graphFile === basename(file);
+}
+
+/** The graph that a folder's genai_config.json names. */
+function genaiGraph(folder: string): string {
+  const path = join(folder, genaiFile);
+  const { graphFile } = parseGenaiConfig(readJsonFile(path), path);
+  const file = join(folder, graphFile);
+  if (existsSync(file)) return file;
+  throw new ModelError("file_missing", `${path}: model: decoder: filename is "${graphFile}"; there is no ${file}`);
 }
 
 async function loadOnnx(name: string, file: string, options: LoadModelOptions): Promise<PreparedModel> {

@@ -1,10 +1,12 @@
-import type { Activation, ModelType } from "./architectures/types.ts";
+import type { Activation } from "./architectures/types.ts";
+import type { GraphFacts } from "./genai/config.ts";
 
 /** config.json, normalised over architectures. Sizes in elements. */
 export interface ModelConfig {
   /** The name of the file that it was read from, for errors; config.json when absent. */
   readonly file?: string;
-  readonly modelType: ModelType;
+  /** One of the architectures that graphs are built for; an ONNX graph's may be any. */
+  readonly modelType: string;
   readonly layers: number;
   readonly hiddenSize: number;
   readonly intermediateSize: number;
@@ -59,6 +61,8 @@ export interface ImportReport {
   readonly weights: string;
   /** Largest |difference| of logits between the original and the rewritten graph on the probe prompt; null if not run. */
   readonly selfCheck: number | null;
+  /** Of the configuration, what only the graph tells. */
+  readonly facts?: GraphFacts;
 }
 
 /** A model that a session can load. */

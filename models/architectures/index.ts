@@ -7,6 +7,11 @@ import { qwen2 } from "./qwen2.ts";
 import { qwen3 } from "./qwen3.ts";
 import type { Architecture, ModelType } from "./types.ts";
 
+/** The architecture of a checkpoint, which `parseConfig` knew. */
+export function architectureOf({ modelType }: { readonly modelType: string }): Architecture {
+  return architectures[modelType as ModelType];
+}
+
 /** By `model_type`. */
 export const architectures: Readonly<Record<ModelType, Architecture>> = {
   llama,

@@ -1,6 +1,6 @@
 import { closeSync, openSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { architectures } from "../architectures/index.ts";
+import { architectureOf } from "../architectures/index.ts";
 import { FORMAT_VERSION, graphFile, weightsFile } from "../cache.ts";
 import { DataType, encodeModel, makeModel, makeValueInfo } from "../onnx/proto.ts";
 import type { ImportReport, LoadModelOptions, ModelConfig } from "../types.ts";
@@ -33,7 +33,7 @@ export async function buildGraph(
       onProgress(layer, config.layers + 1, "converting weights");
       await pause();
     };
-    const architecture = architectures[config.modelType];
+    const architecture = architectureOf(config);
     const attentions = await buildDecoder({ graph, config, architecture, weights, style }, report);
     const model = makeModel({
       name: config.modelType,

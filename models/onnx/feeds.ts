@@ -15,7 +15,7 @@ export interface RunShape {
 export function decoderFeed(
   value: ValueInfoProto,
   { tokens, past }: RunShape,
-  config: ModelConfig,
+  config: Pick<ModelConfig, "kvHeads" | "headDim">,
   ids: readonly number[],
   cache: (name: string, size: number) => Float32Array,
 ): Tensor {

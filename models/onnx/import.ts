@@ -8,11 +8,18 @@ import { Flow } from "./flow.ts";
 import { describeNode, Graph } from "./graph.ts";
 import { findHead } from "./logit-rows.ts";
 import { findAttentions } from "./match.ts";
-import { readModel, writeModel } from "./proto.ts";
+import { type ModelProto, readModel, writeModel } from "./proto.ts";
 import { proveAttentions } from "./prove.ts";
 import { rewriteGraph } from "./rewrite.ts";
-import { selfCheck } from "./self-check.ts";
+import { type OriginalGraph, selfCheck } from "./self-check.ts";
 import { summariseWeights } from "./summary.ts";
+
+export interface ImportOptions extends Pick<LoadModelOptions, "onProgress"> {
+  /** The file's contents, where they were read already. */
+  readonly model?: ModelProto;
+  /** What to compare with, where it is not the file as it is. */
+  readonly original?: OriginalGraph;
+}
 
 /**
  * Takes a decoder as torch.onnx exports it from Hugging Face transformers, shows that each of its attentions is the one
@@ -25,11 +32,10 @@ export async function importOnnx(
   path: string,
   config: ModelConfig,
   folder: string,
-  { onProgress = () => {} }: Pick<LoadModelOptions, "onProgress"> = {},
+  { onProgress = () => {}, model = readModel(path), original = path }: ImportOptions = {},
 ): Promise<ImportReport> {
   const steps = 6;
   onProgress(0, steps, "reading the graph");
-  const model = readModel(path);
   const sources = new Set([...allTensors(model)].flatMap(({ external }) => external?.file ?? []));
   const graph = new Graph(model);
   const nodesBefore = graph.nodes.length;
@@ -62,7 +68,7 @@ export async function importOnnx(
   const graphPath = join(folder, graphFile);
   writeModel(graphPath, model, { externalData: { location: weightsFile } });
   onProgress(4, steps, "comparing with the original");
-  const difference = await selfCheck(path, originalInputs, graphPath, config);
+  const difference = await selfCheck(original, originalInputs, graphPath, config);
   onProgress(steps, steps, "done");
   return {
     format: "onnx",

@@ -13,6 +13,9 @@ const PROMPT = 70;
 /** Largest accepted |difference|, relative to the root mean square of the logits. */
 const TOLERANCE = 1e-2;
 
+/** A model file, or a model's bytes with the folder in which its external data is. */
+export type OriginalGraph = string | { readonly bytes: Uint8Array; readonly folder: string };
+
 /**
  * Runs a prompt through the original graph and through the prepared one, the latter in two chunks and a decode step.
  * @param inputs the original graph's inputs
@@ -20,7 +23,7 @@ const TOLERANCE = 1e-2;
  * @throws ModelError "unsupported_graph" when the two graphs are not the same model
  */
 export async function selfCheck(
-  originalPath: string,
+  original: OriginalGraph,
   inputs: readonly ValueInfoProto[],
   graphPath: string,
   config: ModelConfig,
@@ -28,7 +31,7 @@ export async function selfCheck(
   if (!existsSync(addonPath())) return null;
   const length = Math.min(PROMPT, config.maxPositions);
   const ids = Array.from({ length }, (_, i) => (i * 7919 + 13) % config.vocabSize);
-  const expected = await originalLogits(originalPath, inputs, ids, config);
+  const expected = await originalLogits(original, inputs, ids, config);
   const actual = await preparedLogits(graphPath, ids, config);
   let worst = 0;
   let squares = 0;
@@ -40,18 +43,24 @@ export async function selfCheck(
   if (expected.length === actual.length && worst <= TOLERANCE * scale) return worst;
   throw new ModelError(
     "unsupported_graph",
-    `the prepared graph is not the same model: its logits differ by up to ${worst} from those of ${originalPath}, ` +
+    `the prepared graph is not the same model: its logits differ by up to ${worst} from those of ${typeof original === "string" ? original : `the graph in ${original.folder}`}, ` +
       `whose root mean square is ${scale}`,
   );
 }
 
 async function originalLogits(
-  path: string,
+  original: OriginalGraph,
   inputs: readonly ValueInfoProto[],
   ids: readonly number[],
   config: ModelConfig,
 ): Promise<Float32Array> {
-  const session = await InferenceSession.create(path, { intraOpNumThreads: 1, logSeverityLevel: 3 });
+  const options = { intraOpNumThreads: 1, logSeverityLevel: 3 } as const;
+  const session = await (typeof original === "string"
+    ? InferenceSession.create(original, options)
+    : InferenceSession.create(original.bytes, {
+        ...options,
+        extra: { session: { model_external_initializers_file_folder_path: original.folder } },
+      }));
   try {
     const shape = { tokens: ids.length, past: 0 };
     const feeds = inputs.map((value) => [

@@ -1,6 +1,6 @@
 import { existsSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { architectures } from "../architectures/index.ts";
+import { architectureOf } from "../architectures/index.ts";
 import { buildGraph } from "../builder/build.ts";
 import { type LinearStyle, linearStyle, styleSuffixes } from "../builder/linear.ts";
 import type { WeightSource } from "../builder/weights.ts";
@@ -74,7 +74,7 @@ async function build(
 
 /** int4 keeps the embeddings and the output layer in int8: they are small beside the rest, and it shows at once. */
 function quantisedWeights(weights: WeightSource, config: ModelConfig, kind: Quantisation): WeightSource {
-  const { embedding, head } = architectures[config.modelType].names;
+  const { embedding, head } = architectureOf(config).names;
   const wider = new Set([`${embedding}.weight`, `${head}.weight`]);
   return {
     has: (name) => weights.has(name),
