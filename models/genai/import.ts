@@ -7,6 +7,7 @@ import { Flow } from "../onnx/flow.ts";
 import { Graph } from "../onnx/graph.ts";
 import { importOnnx } from "../onnx/import.ts";
 import { encodeModel, readModel } from "../onnx/proto.ts";
+import { takeWholeCaches } from "../onnx/whole-cache.ts";
 import { readTokenizerFiles } from "../tokenizer-files.ts";
 import type { ImportReport, LoadModelOptions, ModelConfig, PreparedModel } from "../types.ts";
 import { type GenaiConfig, type GraphFacts, genaiFile, parseGenaiConfig } from "./config.ts";
@@ -49,13 +50,14 @@ async function build(
   options: LoadModelOptions,
 ): Promise<ImportReport> {
   const model = readModel(path);
+  const whole = takeWholeCaches(model);
   const contexts = await chooseBranches(model, genai.config, longest);
   const facts: GraphFacts = {
     ...graphFacts(new Flow(new Graph(model)), genai, contexts?.[1]),
     ...(contexts ? { contexts } : {}),
   };
   // Where a branch was chosen the file would choose for itself, by the length of the text that it is compared on.
-  const original = contexts ? { bytes: encodeModel(model), folder: dirname(path) } : path;
+  const original = contexts || whole ? { bytes: encodeModel(model), folder: dirname(path) } : path;
   const report = await importOnnx(path, configOf(genai, facts), target, { ...options, model, original });
   return { ...report, facts };
 }

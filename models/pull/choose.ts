@@ -1,5 +1,6 @@
 import { posix } from "node:path";
 import { ModelError } from "../errors.ts";
+import { genaiFile } from "../genai/config.ts";
 import { hasTag } from "./reference.ts";
 
 /** A file that a hub or a folder offers. */
@@ -17,6 +18,7 @@ export interface Choice<File extends OfferedFile> {
 /** Beside the weights; what of them is there is taken. */
 const companions = new Set([
   "config.json",
+  genaiFile,
   "generation_config.json",
   "tokenizer.json",
   "tokenizer_config.json",
@@ -26,13 +28,13 @@ const companions = new Set([
   "chat_template.json",
 ]);
 const licence = /^(licen[cs]e|notice|use_policy)(\.(md|txt))?$/i;
-/** Without them a model that is no GGUF cannot be served. */
-const required = ["config.json", "tokenizer.json"];
+/** Without one of each a model that is no GGUF cannot be served. */
+const required = [["config.json", genaiFile], ["tokenizer.json"]];
 const graphs = ["model.onnx", "onnx/model.onnx"];
 
 /**
- * The files of a model that serving needs, of those that `source` offers. Without a wish: safetensors, else model.onnx or
- * onnx/model.onnx, else the only GGUF. `wish` is a file's path or the tag of a GGUF.
+ * The files of a model that serving needs, of those that `source` offers. Without a wish: the graph beside genai_config.json, else
+ * safetensors, else model.onnx or onnx/model.onnx, else the only GGUF. `wish` is a file's path or the tag of a GGUF.
  * @throws ModelError "file_missing" saying what there is, with sizes
  */
 export function chooseFiles<File extends OfferedFile>(
@@ -45,6 +47,12 @@ export function chooseFiles<File extends OfferedFile>(
     const main = wished(offered, source, wish);
     return { files: withCompanions(offered, source, weightsOf(offered, source, main)), main };
   }
+  if (has(genaiFile)) {
+    return {
+      files: withCompanions(offered, source, weightsOf(offered, source, genaiGraph(offered, source))),
+      main: null,
+    };
+  }
   const checkpoint = checkpointOf(offered, source);
   if (checkpoint.length > 0) return { files: withCompanions(offered, source, checkpoint), main: null };
   const graph = graphs.find(has);
@@ -53,6 +61,16 @@ export function chooseFiles<File extends OfferedFile>(
   }
   const main = onlyGguf(offered, source);
   return { files: withCompanions(offered, source, weightsOf(offered, source, main)), main };
+}
+
+/** The graph of a model for onnxruntime-genai. genai_config.json says which; before it is read, there must be one alone. */
+function genaiGraph(offered: readonly OfferedFile[], source: string): string {
+  const found = offered.filter(({ path }) => posix.dirname(path) === "." && path.endsWith(".onnx"));
+  if (found.length === 1) return found[0]!.path;
+  throw new ModelError(
+    "file_missing",
+    `${source} has ${found.length} .onnx files beside ${genaiFile}${found.length > 1 ? `: name one of${listing(found)}` : ""}`,
+  );
 }
 
 /** The path that `wish` names. */
@@ -131,10 +149,14 @@ function withCompanions<File extends OfferedFile>(
   const main = weights[0]!.path;
   const beside = posix.dirname(main);
   const folders = posix.basename(beside) === "onnx" ? [beside, posix.dirname(beside)] : [beside];
-  const found = folders.find((folder) => offered.some(({ path }) => path === posix.join(folder, "config.json")));
+  const found = folders.find((folder) => {
+    return required[0]!.some((name) => offered.some(({ path }) => path === posix.join(folder, name)));
+  });
   const folder = found ?? beside;
   const inFolder = offered.filter(({ path }) => posix.dirname(path) === folder && companions.has(posix.basename(path)));
-  const missing = required.filter((name) => !inFolder.some(({ path }) => posix.basename(path) === name));
+  const missing = required
+    .filter((names) => !names.some((name) => inFolder.some(({ path }) => posix.basename(path) === name)))
+    .map(([name]) => name);
   if (missing.length > 0 && !main.endsWith(".gguf")) {
     throw new ModelError(
       "file_missing",
