@@ -305,6 +305,8 @@ export interface NativeSession {
   observed(): Float64Array;
   /** Begins these sums anew. Throws Error while a step runs. */
   resetObserved(): void;
+  /** Throws Error if a file of weights that the graph reads where it is has changed: no step succeeds any more. */
+  checkFiles(): void;
   close(): void;
 }
 

@@ -88,6 +88,8 @@ export interface LoadModelOptions {
   readonly linears?: "qlinear" | "matmulnbits";
   /** How inputs of quantised linears are rounded, see builder/linear.ts; default SPARQ_ACTIVATIONS or "int8x2". */
   readonly activations?: "int8x2" | "int8";
+  /** Whether weights that are plain floats are read in the model's own files, see builder/linear.ts; default SPARQ_WEIGHTS or "mapped". */
+  readonly weights?: "mapped" | "copied";
   /** How the weights of a checkpoint that has floats are kept, see safetensors/quantise.ts; as they are when left out. */
   readonly quantize?: "int4" | "int8" | undefined;
   /** The longest sequence to be served, which some rope scalings go by; as long as the model was made for when left out. */

@@ -88,6 +88,7 @@ export async function loadServing(
     contextLength,
     headDim: config.headDim,
     attention,
+    broken: () => messageOf(() => session.session.checkFiles()),
     ...(options.toolCallParser === undefined ? {} : { toolCallParser: options.toolCallParser }),
   };
 }
@@ -100,6 +101,16 @@ function limitsOf({ maxWaiting, queueTimeout, requestTimeout, stuckStepSeconds }
     requestSeconds: orNone(requestTimeout),
     stuckSeconds: orNone(stuckStepSeconds),
   };
+}
+
+/** What a call throws. */
+function messageOf(call: () => void): string | undefined {
+  try {
+    call();
+    return undefined;
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
 }
 
 function stuckStepLog(log: Logger): EngineObserver {

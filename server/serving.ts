@@ -19,6 +19,8 @@ export interface Serving {
   /** Longest sequence, prompt and generated, in tokens. */
   readonly contextLength: number;
   readonly headDim: number;
+  /** Why no request can be answered any more until the model is loaded anew; undefined while all is well. */
+  readonly broken?: () => string | undefined;
   /** How the model writes tool calls, if its chat template does not show it. */
   readonly toolCallParser?: ToolFormatName;
   /** For requests that say nothing. */

@@ -167,6 +167,7 @@ class SessionObject : public Napi::ObjectWrap<SessionObject> {
                         InstanceAccessor<&SessionObject::relayWidth>("relayWidth"), InstanceMethod<&SessionObject::step>("step"),
                         InstanceMethod<&SessionObject::observed>("observed"),
                         InstanceMethod<&SessionObject::resetObserved>("resetObserved"),
+                        InstanceMethod<&SessionObject::checkFiles>("checkFiles"),
                         InstanceMethod<&SessionObject::close>("close")});
   }
 
@@ -208,6 +209,16 @@ class SessionObject : public Napi::ObjectWrap<SessionObject> {
 
   void resetObserved(const Napi::CallbackInfo& info) {
     for (Observation& layer : idleObservations(info.Env())) layer = {};
+  }
+
+  // A step may run meanwhile.
+  void checkFiles(const Napi::CallbackInfo& info) {
+    if (!state_->session) return;
+    try {
+      state_->session->checkFiles();
+    } catch (const std::exception& error) {
+      throw Napi::Error::New(info.Env(), error.what());
+    }
   }
 
   // A running step ends first, and its promise is kept.

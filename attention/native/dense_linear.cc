@@ -29,7 +29,8 @@ DenseKernel kernelOf([[maybe_unused]] Path path) {
 int64_t divideUp(int64_t value, int64_t by) { return (value + by - 1) / by; }
 
 struct Product {
-  DenseCall call;
+  DenseCall call;  // but for where the weights are
+  std::span<const DensePiece> pieces;
   DenseKernel kernel;
   int64_t rows, rowsAtOnce, outputsPerTask;
 };
@@ -39,7 +40,13 @@ void productTask(void* user, size_t index) {
   const int64_t begin = static_cast<int64_t>(index) * product.outputsPerTask;
   const int64_t end = std::min(product.call.outputs, begin + product.outputsPerTask);
   for (int64_t row = 0; row < product.rows; row += product.rowsAtOnce) {
-    product.kernel(product.call, begin, end, row, std::min(product.rows, row + product.rowsAtOnce));
+    DenseCall call = product.call;
+    for (const DensePiece& piece : product.pieces) {
+      const int64_t from = std::max(begin, call.firstOutput), to = std::min(end, call.firstOutput + piece.outputs);
+      call.weights = piece.weights;
+      if (from < to) product.kernel(call, from, to, row, std::min(product.rows, row + product.rowsAtOnce));
+      call.firstOutput += piece.outputs;
+    }
   }
 }
 
@@ -55,15 +62,16 @@ void copyRow(const void* table, int64_t row, int64_t width, float* out) {
 
 }  // namespace
 
-void denseLinear(Path path, const DenseShape& shape, const void* weights, const float* bias, const float* input, float* out,
-                 int64_t rows, const Pool& pool) {
+void denseLinear(Path path, const DenseShape& shape, std::span<const DensePiece> pieces, const float* bias, const float* input,
+                 float* out, int64_t rows, const Pool& pool) {
   if (rows == 0) return;
   const int64_t tiles = divideUp(shape.outputs, kTile);
   // Equal shares for the threads, in as many rounds as make a task's weights fit into the cache.
   const int64_t rounds = divideUp(shape.bytes(), kTaskBytes * pool.threads);
   const int64_t outputsPerTask = kTile * divideUp(tiles, rounds * pool.threads);
   const auto inputBytes = static_cast<int64_t>(shape.inputs * sizeof(float));
-  Product product{{weights, bias, input, out, shape.inputs, shape.outputs, shape.dtype},
+  Product product{{nullptr, 0, bias, input, out, shape.inputs, shape.outputs, shape.dtype},
+                  pieces,
                   kernelOf(path),
                   rows,
                   std::max<int64_t>(kTile, kRowBytes / inputBytes / kTile * kTile),

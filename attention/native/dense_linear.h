@@ -6,6 +6,7 @@
 // any number of rows and on any number of threads.
 #pragma once
 #include <cstdint>
+#include <span>
 
 #include "attention.h"
 #include "elements.h"
@@ -19,9 +20,16 @@ struct DenseShape {
   int64_t bytes() const { return inputs * outputs * static_cast<int64_t>(elementBytes(dtype)); }
 };
 
-// out[row][n] = sum over k of input[row][k] * weights[n][k], plus bias[n] unless it is null. `weights` may have any alignment.
-void denseLinear(Path path, const DenseShape& shape, const void* weights, const float* bias, const float* input, float* out,
-                 int64_t rows, const Pool& pool);
+// Rows of the matrix that lie one after the other; at any alignment.
+struct DensePiece {
+  const void* weights;
+  int64_t outputs;
+};
+
+// out[row][n] = sum over k of input[row][k] * weights[n][k], plus bias[n] unless it is null. The pieces' outputs follow one another
+// and are shape.outputs in all; how many pieces there are changes no bit.
+void denseLinear(Path path, const DenseShape& shape, std::span<const DensePiece> pieces, const float* bias, const float* input,
+                 float* out, int64_t rows, const Pool& pool);
 
 // Row ids[i] of the table as floats to out[i]. Throws std::invalid_argument for an id that is no row.
 void denseEmbedding(const DenseShape& shape, const void* table, const int64_t* ids, float* out, int64_t count);

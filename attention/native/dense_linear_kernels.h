@@ -8,7 +8,8 @@
 namespace sparq {
 
 struct DenseCall {
-  const void* weights;
+  const void* weights;  // of outputs from firstOutput on
+  int64_t firstOutput;
   const float* bias;
   const float* input;
   float* out;

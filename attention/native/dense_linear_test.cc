@@ -65,13 +65,21 @@ Floats randomFloats(size_t count, std::mt19937& random) {
   return values;
 }
 
-Floats run(Path path, const Matrix& matrix, const float* bias, const Floats& input, int threads) {
+// The matrix is handed over in pieces that begin at `cuts`, each in memory of its own.
+Floats run(Path path, const Matrix& matrix, const float* bias, const Floats& input, int threads, std::vector<int64_t> cuts = {0}) {
   const auto rows = static_cast<int64_t>(input.size()) / matrix.shape.inputs;
-  const auto weights = exact(matrix.bytes);
+  cuts.push_back(matrix.shape.outputs);
+  std::vector<std::unique_ptr<uint8_t[]>> copies;
+  std::vector<DensePiece> pieces;
+  for (size_t i = 0; i + 1 < cuts.size(); i++) {
+    const auto at = [&](int64_t output) { return matrix.bytes.begin() + DenseShape{matrix.shape.inputs, output, matrix.shape.dtype}.bytes(); };
+    copies.push_back(exact(std::vector<uint8_t>(at(cuts[i]), at(cuts[i + 1]))));
+    pieces.push_back({copies.back().get(), cuts[i + 1] - cuts[i]});
+  }
   const auto values = exact(input);
   Floats out(rows * matrix.shape.outputs);
   WorkerPool pool(threads);
-  denseLinear(path, matrix.shape, weights.get(), bias, values.get(), out.data(), rows, pool.pool());
+  denseLinear(path, matrix.shape, pieces, bias, values.get(), out.data(), rows, pool.pool());
   return out;
 }
 
@@ -104,6 +112,10 @@ void anyShape() {
         const Floats whole = run(path, matrix, biasOrNone, input, 1);
         agreesWithDouble(path, matrix, bias, input, whole);
         expect(run(path, matrix, biasOrNone, input, 3) == whole, "three threads differ from one", inputs);
+        if (outputs > 4) {
+          const Floats pieces = run(path, matrix, biasOrNone, input, 2, {0, 1, outputs / 2, outputs - 1});
+          expect(std::memcmp(pieces.data(), whole.data(), whole.size() * sizeof(float)) == 0, "pieces differ from the whole", inputs);
+        }
         for (int64_t row = 0; row < 11; row += 5) {
           const Floats alone = run(path, matrix, biasOrNone, {&input[row * inputs], &input[row * inputs] + inputs}, 2);
           expect(std::memcmp(alone.data(), &whole[row * outputs], outputs * sizeof(float)) == 0, "a row alone differs", inputs);

@@ -114,6 +114,9 @@ inline constexpr Function<135, void(IoBinding*)> releaseIoBinding;
 
 inline constexpr Function<85, Status*(const KernelInfo*, const char* name, float* out)> kernelInfoGetFloat;
 inline constexpr Function<86, Status*(const KernelInfo*, const char* name, int64_t* out)> kernelInfoGetInt64;
+// With out = null these two write the size needed; that of a text has its terminator in it.
+inline constexpr Function<87, Status*(const KernelInfo*, const char* name, char* out, size_t* size)> kernelInfoGetString;
+inline constexpr Function<163, Status*(const KernelInfo*, const char* name, int64_t* out, size_t* size)> kernelInfoGetInt64s;
 // With out = null writes the size needed, terminator included.
 inline constexpr Function<244, Status*(const KernelInfo*, char* out, size_t* size)> kernelInfoGetNodeName;
 // *out stays the runtime's.

@@ -1,6 +1,7 @@
 // What the custom operators' implementations share: tensors, threads, attributes and the life cycle of a kernel.
 #pragma once
 #include <cmath>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -73,6 +74,34 @@ class Attributes {
            std::to_string(high));
     }
     return static_cast<int32_t>(value);
+  }
+
+  int64_t count(const char* name) const {
+    int64_t value = 0;
+    read(name, "integer", ort::kernelInfoGetInt64(info_, name, &value));
+    if (value < 0) fail(std::string(name) + " is " + std::to_string(value) + ", must not be below 0");
+    return value;
+  }
+
+  std::vector<int64_t> integers(const char* name) const {
+    size_t size = 0;
+    read(name, "integers", ort::kernelInfoGetInt64s(info_, name, nullptr, &size));
+    std::vector<int64_t> values(size);
+    read(name, "integers", ort::kernelInfoGetInt64s(info_, name, values.data(), &size));
+    return values;
+  }
+
+  // Nothing if there is no such text.
+  std::optional<std::string> text(const char* name) const {
+    size_t size = 0;
+    if (ort::Status* status = ort::kernelInfoGetString(info_, name, nullptr, &size)) {
+      ort::releaseStatus(status);
+      return std::nullopt;
+    }
+    std::string value(size, '\0');
+    read(name, "text", ort::kernelInfoGetString(info_, name, value.data(), &size));
+    value.resize(size > 0 ? size - 1 : 0);
+    return value;
   }
 
   float positive(const char* name) const {

@@ -27,7 +27,7 @@ struct PackedWeights {
   static constexpr const char* kLinear = "QLinear";
   static constexpr const char* kEmbedding = "QEmbedding";
 
-  PackedWeights(const ort::KernelInfo* info, const Attributes& attributes)
+  PackedWeights(const StepContext&, const ort::KernelInfo* info, const Attributes& attributes)
       : shape(shapeFrom(attributes)), data(static_cast<const uint8_t*>(constantWeights(info, attributes, shape.bytes()))) {}
 
   void embedding(const int64_t* ids, float* out, int64_t count) const { qembedding(shape, data, ids, out, count); }
@@ -38,8 +38,8 @@ struct PackedWeights {
 
 // With what an input becomes, which an embedding does not say.
 struct MultipliedWeights : PackedWeights {
-  MultipliedWeights(const ort::KernelInfo* info, const Attributes& attributes)
-      : PackedWeights(info, attributes), activations(static_cast<Activations>(attributes.integer("planes", 1, 2))) {}
+  MultipliedWeights(const StepContext& context, const ort::KernelInfo* info, const Attributes& attributes)
+      : PackedWeights(context, info, attributes), activations(static_cast<Activations>(attributes.integer("planes", 1, 2))) {}
 
   void linear(Path path, const float* bias, const float* input, float* out, int64_t rows, const Pool& pool) const {
     qlinear(path, shape, data, bias, activations, input, out, rows, pool);

@@ -219,6 +219,18 @@ Traffic StepContext::end() {
   return traffic;
 }
 
+const MappedFile& StepContext::file(const std::string& path, int64_t bytes, int64_t modified) {
+  for (const auto& file : files_) {
+    if (file->path() == path) return *file;
+  }
+  files_.push_back(std::make_unique<MappedFile>(path, bytes, modified));
+  return *files_.back();
+}
+
+void StepContext::checkFiles() const {
+  for (const auto& file : files_) file->checkUnchanged();
+}
+
 RopeTable* StepContext::ropeTable(const std::vector<float>& inverseFrequencies, float scale) {
   for (auto& table : ropeTables_) {
     if (table->inverseFrequencies == inverseFrequencies && table->scale == scale) return table.get();

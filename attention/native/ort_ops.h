@@ -14,7 +14,9 @@
 //   that an input becomes, 1 or 2). All are required.
 // QEmbedding: inputs ids (int64 [...]) and weights as above; the same attributes but planes; output [..., K], the rows.
 // DenseLinear, DenseEmbedding: the same over weights [N][K] of plain floats (constant, uint8 [bytes]); integer attributes K, N,
-//   dtype (0 f32, 1 f16, 2 bf16).
+//   dtype (0 f32, 1 f16, 2 bf16). Instead of the input, weights may be in a file, which the operator maps: text file, its path;
+//   integer file_bytes and text file_modified (nanoseconds since 1970), which it must still have; integers offsets and
+//   outputs, the pieces of the matrix one after another (an embedding has one).
 // SplitActivations: input [..., K] of T rows, attribute block_size; outputs [2, T, K] and [T, K / block_size].
 // JoinProducts: inputs [2, T, N] and, both or neither, [T, B], [B, N]; output [1, T, N]. For these two see
 //   quantised_linear.h.
@@ -27,6 +29,7 @@
 #include <vector>
 
 #include "attention.h"
+#include "mapped_file.h"
 #include "ort_runtime.h"
 #include "step_input.h"
 
@@ -58,6 +61,11 @@ class StepContext {
 
   // Forgets the step's sequences and returns what they read.
   Traffic end();
+
+  // The mapped file, opened if nobody has yet. Called while operators are created.
+  const MappedFile& file(const std::string& path, int64_t bytes, int64_t modified);
+  // Throws std::runtime_error if a file that operators read has changed since: what they have computed is not to be trusted then.
+  void checkFiles() const;
 
   // The table for these frequencies, made if new. Called while operators are created.
   RopeTable* ropeTable(const std::vector<float>& inverseFrequencies, float scale);
@@ -92,6 +100,7 @@ class StepContext {
 
   int32_t wholeRows_ = 0;  // before the tail's
   std::vector<std::unique_ptr<RopeTable>> ropeTables_;
+  std::vector<std::unique_ptr<MappedFile>> files_;
 };
 
 // Counts what passes while it lives among the step's linears, if the step is timed.
@@ -127,6 +136,8 @@ class Operators {
   friend struct JoinProducts;
   template <typename Weights>
   friend struct LinearOperator;
+  template <typename Weights>
+  friend struct EmbeddingOperator;
   friend struct Relay;
 
   std::array<Operator, 9> operators_;

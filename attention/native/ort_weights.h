@@ -1,6 +1,6 @@
 // The operators over constant weights, however these are kept: linears and embeddings. See ort_ops.h for what they take.
 //
-// `Weights` is made of (info, attributes) and has: kLinear and kEmbedding, the operators' names; shape, with inputs, outputs and bytes();
+// `Weights` is made of (context, info, attributes) and has: kLinear and kEmbedding, the operators' names; shape, with inputs, outputs and bytes();
 // linear(path, bias, input, out, rows, pool) and embedding(ids, out, count).
 #pragma once
 #include <string>
@@ -31,7 +31,7 @@ struct LinearOperator {
       : LinearOperator(*static_cast<const Operators::Operator*>(op)->context, info, Attributes(Weights::kLinear, info)) {}
 
   LinearOperator(StepContext& context, const ort::KernelInfo* info, const Attributes& attributes)
-      : context(context), node(attributes.node()), weights(info, attributes) {}
+      : context(context), node(attributes.node()), weights(context, info, attributes) {}
 
   [[noreturn]] void fail(const char* what, const std::vector<int64_t>& actual, int64_t width) const {
     throw std::invalid_argument(std::string("sparq.") + Weights::kLinear + " node \"" + node + "\": " + what + " has shape " +
@@ -64,7 +64,8 @@ struct LinearOperator {
 
 template <typename Weights>
 struct EmbeddingOperator {
-  EmbeddingOperator(const ort::CustomOp*, const ort::KernelInfo* info) : weights(info, Attributes(Weights::kEmbedding, info)) {}
+  EmbeddingOperator(const ort::CustomOp* op, const ort::KernelInfo* info)
+      : weights(*static_cast<const Operators::Operator*>(op)->context, info, Attributes(Weights::kEmbedding, info)) {}
 
   void compute(ort::KernelContext* kernelContext) const {
     const Input ids = inputOf(kernelContext, 0);
@@ -85,7 +86,7 @@ ort::CustomOp linearOperator() {
   op.getInputTypeCount = [](const ort::CustomOp*) { return size_t{3}; };
   op.getInputType = [](const ort::CustomOp*, size_t index) { return index == kWeightsInput ? ort::kUint8 : ort::kFloat; };
   op.getInputCharacteristic = [](const ort::CustomOp*, size_t index) {
-    return index == kBiasInput ? ort::kOptional : ort::kRequired;
+    return index == 0 ? ort::kRequired : ort::kOptional;
   };
   return op;
 }
@@ -96,6 +97,7 @@ ort::CustomOp embeddingOperator() {
   op.getName = [](const ort::CustomOp*) { return Weights::kEmbedding; };
   op.getInputTypeCount = [](const ort::CustomOp*) { return size_t{2}; };
   op.getInputType = [](const ort::CustomOp*, size_t index) { return index == kWeightsInput ? ort::kUint8 : ort::kInt64; };
+  op.getInputCharacteristic = [](const ort::CustomOp*, size_t index) { return index == 0 ? ort::kRequired : ort::kOptional; };
   return op;
 }
 

@@ -214,6 +214,7 @@ StepOutput Session::step(const StepInput& input) {
   output.linearSeconds = context_.linearSeconds;
   output.phaseTimes = context_.phaseTimes;
   check(status);
+  checkFiles();
   const auto computed = std::chrono::steady_clock::now();
   output.sampled = sample(input.sampling, logits.get());
   const auto ended = std::chrono::steady_clock::now();

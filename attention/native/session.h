@@ -57,6 +57,9 @@ class Session {
   // [layers], of the steps so far. Not to be touched while a step runs.
   std::vector<Observation>& observations() { return context_.observations; }
 
+  // Throws std::runtime_error if a file of weights that the graph reads where it is has changed: no step succeeds any more.
+  void checkFiles() const { context_.checkFiles(); }
+
   const KvStore& store() const { return *store_; }
   const SessionConfig& config() const { return config_; }
   const std::string& runtimeVersion() const { return runtimeVersion_; }

@@ -14,7 +14,7 @@ export interface Embedding {
 
 /**
  * Looks up the rows of `table` for `ids` [1, T]. The table stays as it is stored, and only the rows looked up become f32.
- * It is in the file once, whether or not the output layer reads it too.
+ * It is kept once, whether or not the output layer reads it too.
  */
 export function embedding(
   graph: GraphWriter,
@@ -24,7 +24,7 @@ export function embedding(
   style: LinearStyle,
 ): Embedding {
   if (table.kind === "dense") {
-    const stored = storeDense(graph, `${name}.table`, table);
+    const stored = storeDense(graph, `${name}.table`, table, style);
     return {
       output: denseEmbedding(graph, name, ids, stored),
       tiedHead: (head, input) => denseLinear(graph, head, input, stored),

@@ -23,6 +23,7 @@ export class GraphWriter {
   readonly #descriptor: number;
   readonly #location: string;
   #end = 0;
+  #mapped = 0;
 
   /** `descriptor` is the weights file, open for writing and empty; `location` its name relative to the graph. */
   constructor(descriptor: number, location: string) {
@@ -30,9 +31,14 @@ export class GraphWriter {
     this.#location = location;
   }
 
-  /** Bytes written to the weights file, padding included. */
+  /** Bytes written to the weights file, padding included, and those that are read where they are. */
   get weightBytes(): number {
-    return this.#end;
+    return this.#end + this.#mapped;
+  }
+
+  /** Counts weights that nodes read in the model's own files. */
+  countMapped(bytes: number): void {
+    this.#mapped += bytes;
   }
 
   /** Adds a node with one output and returns the output's name. */

@@ -20,23 +20,32 @@ export const linearKinds: readonly Linears[] = ["qlinear", "matmulnbits"];
 export type Activations = "int8x2" | "int8";
 export const activationKinds: readonly Activations[] = ["int8x2", "int8"];
 
-/** How quantised linears are written. */
+/** Where plain floats are read: in the model's own files, or in a copy beside the graph. */
+export type DenseWeights = "mapped" | "copied";
+export const denseWeightsKinds: readonly DenseWeights[] = ["mapped", "copied"];
+
+/** How linears are written. */
 export interface LinearStyle {
+  /** Of quantised weights, as is the next. */
   readonly linears: Linears;
   readonly activations: Activations;
+  /** Of plain floats. */
+  readonly weights: DenseWeights;
 }
 
-/** The style that options name, or else the variables SPARQ_LINEARS and SPARQ_ACTIVATIONS, or else the first of each. */
+/** The style that options name, or else the variables SPARQ_LINEARS, SPARQ_ACTIVATIONS and SPARQ_WEIGHTS, or else the first of each. */
 export function linearStyle(options: Partial<LinearStyle>): LinearStyle {
   return {
     linears: options.linears ?? fromEnvironment("SPARQ_LINEARS", linearKinds),
     activations: options.activations ?? fromEnvironment("SPARQ_ACTIVATIONS", activationKinds),
+    weights: options.weights ?? fromEnvironment("SPARQ_WEIGHTS", denseWeightsKinds),
   };
 }
 
 /** What tells the graph of a style from the default one's. */
-export function styleSuffixes({ linears, activations }: LinearStyle): string[] {
-  return [linears, activations].filter((kind) => kind !== linearKinds[0] && kind !== activationKinds[0]);
+export function styleSuffixes({ linears, activations, weights }: LinearStyle): string[] {
+  const usual: readonly string[] = [linearKinds[0]!, activationKinds[0]!, denseWeightsKinds[0]!];
+  return [linears, activations, weights].filter((kind) => !usual.includes(kind));
 }
 
 /** The kind that a variable names; the first, unless it is set. */
@@ -84,8 +93,9 @@ export function linear(
     const stored = storePacked(graph, `${name}.weight`, matrix);
     return qlinear(graph, name, input, stored, planesOf(style), biasName);
   }
-  if (matrix.kind === "dense")
-    return denseLinear(graph, name, input, storeDense(graph, `${name}.weight`, matrix), biasName);
+  if (matrix.kind === "dense") {
+    return denseLinear(graph, name, input, storeDense(graph, `${name}.weight`, matrix, style), biasName);
+  }
   const product = biasName === undefined ? name : `${name}.product`;
   blockLinear(graph, product, input, storeBlocks(graph, product, matrix), style.activations);
   return biasName === undefined ? product : graph.node("Add", name, [product, biasName]);

@@ -11,8 +11,17 @@ export interface DenseMatrix {
   readonly rows: number;
   readonly columns: number;
   readonly dtype: DenseType;
-  /** [rows, columns], little-endian; at an address that typed arrays accept. */
-  readonly bytes: Uint8Array;
+  /** Where the model's own files have the rows, one piece after the other; absent if they have them in another order. */
+  readonly pieces?: readonly Piece[];
+  /** [rows, columns], little-endian; at an address that typed arrays accept. Reads the files anew at each call. */
+  read(): Uint8Array;
+}
+
+/** Rows of a matrix that lie one after the other in a file. */
+export interface Piece {
+  readonly path: string;
+  readonly offset: number;
+  readonly rows: number;
 }
 
 /** The values of little-endian floats, as float32. f32 is not copied. */
@@ -72,7 +81,9 @@ export function stackRows(matrices: readonly WeightMatrix[]): WeightMatrix | und
   if (matrices.every((matrix) => matrix.kind === "dense")) {
     const { dtype } = matrices[0]!;
     if (!matrices.every((matrix) => matrix.dtype === dtype)) return undefined;
-    return { kind: "dense", rows, columns, dtype, bytes: Buffer.concat(matrices.map(({ bytes }) => bytes)) };
+    const pieces = matrices.every((matrix) => matrix.pieces) ? matrices.flatMap((matrix) => matrix.pieces!) : undefined;
+    const read = () => Buffer.concat(matrices.map((matrix) => matrix.read()));
+    return { kind: "dense", rows, columns, dtype, read, ...(pieces ? { pieces } : {}) };
   }
   if (!matrices.every((matrix) => matrix.kind === "blocks") || first.kind !== "blocks") return undefined;
   const { bits, blockSize } = first;

@@ -1,4 +1,4 @@
-import type { WeightMatrix, WeightSource } from "../builder/weights.ts";
+import type { WeightSource } from "../builder/weights.ts";
 import { ModelError } from "../errors.ts";
 import type { ModelConfig } from "../types.ts";
 import { type GgufArchitecture, ggufArchitectureOf } from "./architectures.ts";
@@ -33,10 +33,8 @@ export function ggufWeights(file: GgufFile, config: ModelConfig): WeightSource {
     return tensor;
   };
   const read = (name: string, tensor: GgufTensor): Uint8Array => {
-    const bytes = file.read(tensor);
-    if (name.includes(".query_key_value.")) return kindsToHeads(bytes, config);
-    const heads = ropeHeads(name, config);
-    return heads === undefined ? bytes : pairsToHalves(bytes, tensor.shape[0]!, heads);
+    const order = rowOrder(name, tensor, config);
+    return order === undefined ? file.read(tensor) : order(file.read(tensor));
   };
   return {
     has: (name) => file.tensors.has(ggufName(name, architecture)),
@@ -46,22 +44,27 @@ export function ggufWeights(file: GgufFile, config: ModelConfig): WeightSource {
     },
     matrix(name, rows, columns) {
       const tensor = find(name, [rows, columns]);
-      return matrixOf(tensor, read(name, tensor), rows, columns);
+      const type = tensor.type.name;
+      if (type !== "F32" && type !== "F16" && type !== "BF16") {
+        return blockMatrix(type, read(name, tensor), rows, columns);
+      }
+      const asStored = rowOrder(name, tensor, config) === undefined;
+      return {
+        ...{ kind: "dense", rows, columns, dtype: denseTypes[type] },
+        ...(asStored ? { pieces: [{ path: file.path, offset: tensor.offset, rows }] } : {}),
+        read: () => read(name, tensor),
+      };
     },
   };
 }
 
-function matrixOf({ type }: GgufTensor, bytes: Uint8Array, rows: number, columns: number): WeightMatrix {
-  switch (type.name) {
-    case "F32":
-      return { kind: "dense", rows, columns, dtype: "f32", bytes };
-    case "F16":
-      return { kind: "dense", rows, columns, dtype: "f16", bytes };
-    case "BF16":
-      return { kind: "dense", rows, columns, dtype: "bf16", bytes };
-    default:
-      return blockMatrix(type.name, bytes, rows, columns);
-  }
+const denseTypes = { F32: "f32", F16: "f16", BF16: "bf16" } as const;
+
+/** What puts a tensor's rows into the order of Hugging Face's; undefined if they are in it. */
+function rowOrder(name: string, { shape }: GgufTensor, config: ModelConfig) {
+  if (name.includes(".query_key_value.")) return (bytes: Uint8Array) => kindsToHeads(bytes, config);
+  const heads = ropeHeads(name, config);
+  return heads === undefined ? undefined : (bytes: Uint8Array) => pairsToHalves(bytes, shape[0]!, heads);
 }
 
 /** Heads of a projection that rope applies to; undefined for other tensors. */

@@ -19,7 +19,7 @@ const INT4_EXTREMES = [-8, -7.4, -6.9, -8.6, -9.2, 7.4];
  */
 export function quantise(matrix: WeightMatrix, kind: Quantisation, name: string): WeightMatrix {
   if (matrix.kind === "blocks" || matrix.columns % BLOCK_SIZE !== 0) return matrix;
-  const values = floatsOf(matrix.dtype, matrix.bytes);
+  const values = floatsOf(matrix.dtype, matrix.read());
   return kind === "int8" ? toInt8(matrix, values, name) : toInt4(matrix, values, name);
 }
 

@@ -58,7 +58,9 @@ export function checkpointWeights(checkpoint: Checkpoint): CheckpointWeights {
     },
     matrix(name, rows, columns) {
       const tensor = find(name, [rows, columns]);
-      return { kind: "dense", rows, columns, dtype: types[tensor.dtype]!, bytes: tensor.file.read(tensor) };
+      const { file, offset } = tensor;
+      const pieces = [{ path: file.path, offset, rows }];
+      return { kind: "dense", rows, columns, dtype: types[tensor.dtype]!, pieces, read: () => file.read(tensor) };
     },
     checkAllRead({ modelType, layers }) {
       const left = [...tensors.keys()].filter((name) => !read.has(name) && !computed.test(name));

@@ -11,7 +11,7 @@ const content = { "application/json": { schema: healthSchema } };
 
 const responses = {
   200: { description: "Ready", content },
-  503: { description: "Loading, shutting down, or stuck in a step; see Retry-After", content },
+  503: { description: "Loading, shutting down, stuck in a step, or without its weights; see Retry-After", content },
 };
 
 export const healthRoute = createRoute({
@@ -35,7 +35,7 @@ export const liveRoute = createRoute({
   responses: {
     200: { description: "Alive", content: { "application/json": { schema: liveSchema } } },
     503: {
-      description: "Hung: a step has run for ten minutes",
+      description: "Hung: a step has run for ten minutes; or the weights' files have changed under it",
       content: { "application/json": { schema: liveSchema } },
     },
   },
@@ -47,6 +47,8 @@ export function health(context: Context, state: ServerState): Response {
     return context.json({ status: state.phase, reason: message }, 503, headers);
   }
   const { name, engine } = state.serving;
+  const reason = state.serving.broken?.();
+  if (reason !== undefined) return context.json({ status: "broken", reason, model: name }, 503);
   const { running, waiting, blocks, stuckStep } = engine.stats();
   if (stuckStep !== undefined) {
     const { headers, message } = apiErrors.stuck(stuckStep.description, stuckStep.seconds);
@@ -57,10 +59,12 @@ export function health(context: Context, state: ServerState): Response {
 
 /**
  * A server that loads or drains is alive: whoever restarts it then makes matters worse. One that has been in the same step
- * for so long will not come out of it, and only a restart helps.
+ * for so long will not come out of it, nor will one whose weights are gone, and only a restart helps.
  */
 export function live(context: Context, state: ServerState): Response {
   const { phase } = state;
+  const reason = phase === "ready" ? state.serving.broken?.() : undefined;
+  if (reason !== undefined) return context.json({ status: "broken", phase, reason }, 503);
   const stuckStep = phase === "ready" ? state.serving.engine.stats().stuckStep : undefined;
   if (stuckStep === undefined || stuckStep.seconds < HUNG_SECONDS) return context.json({ status: "ok", phase });
   const { message } = apiErrors.stuck(stuckStep.description, stuckStep.seconds);

@@ -16,7 +16,7 @@ export const modelListSchema = z.object({ object: z.literal("list"), data: z.arr
 
 export const healthSchema = z
   .object({
-    status: z.enum(["ok", "loading", "draining", "stuck"]),
+    status: z.enum(["ok", "loading", "draining", "stuck", "broken"]),
     reason: z.string().optional().openapi({ description: "Why no requests are taken" }),
     model: z.string().optional(),
     running: integer.optional(),
@@ -69,7 +69,7 @@ export const statsSchema = z
 
 export const liveSchema = z
   .object({
-    status: z.enum(["ok", "stuck"]),
+    status: z.enum(["ok", "stuck", "broken"]),
     phase: z.enum(["loading", "ready", "draining"]),
     reason: z.string().optional(),
   })

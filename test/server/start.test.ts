@@ -88,6 +88,20 @@ describe("a server with a step that does not end", () => {
   });
 });
 
+describe("a server whose weights have changed under it", () => {
+  it("is neither ready nor alive", async () => {
+    let reason: string | undefined;
+    const server = await started({ ...servingOf(new FakeEngine(() => ["x"])), broken: () => reason });
+    await server.ready;
+    expect((await fetch(`${server.url}/readyz`)).status).toBe(200);
+    expect((await fetch(`${server.url}/livez`)).status).toBe(200);
+    reason = "model.safetensors has changed";
+    const [ready, alive] = [await fetch(`${server.url}/readyz`), await fetch(`${server.url}/livez`)];
+    expect([ready.status, await ready.json()]).toEqual([503, expect.objectContaining({ status: "broken", reason })]);
+    expect([alive.status, await alive.json()]).toEqual([503, { status: "broken", phase: "ready", reason }]);
+  });
+});
+
 describe("a stopping server", () => {
   it("lets running requests finish and takes no new ones", async () => {
     const rest = gate();

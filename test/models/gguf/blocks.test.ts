@@ -64,10 +64,22 @@ describe("block matrices", () => {
     expect(stackRows([make("Q4_1", 3, 1), make("Q4_0", 3, 1)])).toBeUndefined();
     expect(stackRows([make("Q8_0", 3, 1), make("Q6_K", 3, 1)])).toBeUndefined();
     expect(stackRows([make("Q5_0", 3, 1), make("Q4_0", 3, 1)])).toBeUndefined();
-    const dense = { kind: "dense", rows: 1, columns: 2, dtype: "f16", bytes: Uint8Array.of(1, 2, 3, 4) } as const;
+    const read = () => Uint8Array.of(1, 2, 3, 4);
+    const dense = { kind: "dense", rows: 1, columns: 2, dtype: "f16", read } as const;
     const two = stackRows([dense, dense]);
     expect(two).toMatchObject({ kind: "dense", rows: 2, columns: 2, dtype: "f16" });
-    expect([...(two as typeof dense).bytes]).toEqual([1, 2, 3, 4, 1, 2, 3, 4]);
+    expect([...(two as typeof dense).read()]).toEqual([1, 2, 3, 4, 1, 2, 3, 4]);
+    const piece = (offset: number) => ({ path: "weights", offset, rows: 1 });
+    const [first, second] = [piece(8), piece(0)];
+    expect(
+      stackRows([
+        { ...dense, pieces: [first] },
+        { ...dense, pieces: [second] },
+      ]),
+    ).toMatchObject({
+      pieces: [first, second],
+    });
+    expect(stackRows([{ ...dense, pieces: [first] }, dense])).not.toHaveProperty("pieces");
     expect(stackRows([dense, { ...dense, dtype: "bf16" }])).toBeUndefined();
     expect(stackRows([dense, make("Q8_0", 3, 1)])).toBeUndefined();
   });

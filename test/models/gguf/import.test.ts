@@ -108,8 +108,22 @@ describe("a GGUF with many types, against transformers on the dequantised weight
     expect((await importGguf(path, { force: true })).cached).toBe(false);
   });
 
+  it("reads plain floats in the file itself, but for those whose rows rope has in another order", async () => {
+    const path = tinyCopy("mapped");
+    const mapped = await importGguf(path);
+    const copied = await importGguf(path, { weights: "copied" });
+    const written = ({ graphPath }: { graphPath: string }) => statSync(join(graphPath, "..", "weights.bin")).size;
+    expect(written(mapped)).toBeLessThan(written(copied));
+    expect(mapped.report.weightBytes).toBeLessThanOrEqual(copied.report.weightBytes);
+    const files = graphOf(readModel(mapped.graphPath)).node.flatMap(({ name, attribute }) =>
+      attribute.some((entry) => entry.name === "file") ? [name] : [],
+    );
+    expect(files.length).toBeGreaterThan(0);
+    expect(files.filter((name) => /qkv(\.[01])?$/.test(name))).toEqual([]);
+  });
+
   it("keeps weights in one file of aligned tensors beside a small graph", async () => {
-    const { graphPath, report } = await importGguf(tinyCopy("files"));
+    const { graphPath, report } = await importGguf(tinyCopy("files"), { weights: "copied" });
     const weights = join(graphPath, "..", "weights.bin");
     expect(statSync(weights).size).toBe(report.weightBytes);
     expect(statSync(graphPath).size).toBeLessThan(32_000);

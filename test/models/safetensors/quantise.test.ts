@@ -26,7 +26,7 @@ function dequantised({ rows, columns, bits, blockSize, quants, scales, ...more }
 }
 
 function dense(rows: number, columns: number, values: Float32Array): DenseMatrix {
-  return { kind: "dense", rows, columns, dtype: "f32", bytes: new Uint8Array(values.buffer) };
+  return { kind: "dense", rows, columns, dtype: "f32", read: () => new Uint8Array(values.buffer) };
 }
 
 const blocks = fc.integer({ min: 1, max: 4 }).chain((count) =>
@@ -120,7 +120,7 @@ describe("a checkpoint quantised at load", () => {
       const result = quantise(matrix, name.includes("embed") ? "int8" : kind, name);
       return {
         name,
-        values: result.kind === "blocks" ? dequantised(result) : floatsOf(result.dtype, result.bytes),
+        values: result.kind === "blocks" ? dequantised(result) : floatsOf(result.dtype, result.read()),
         shape,
       };
     });
