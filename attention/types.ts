@@ -376,6 +376,8 @@ export interface NativeAddon {
   defaultPath(): string;
   createKvStore(shape: KvStoreShape): NativeKvStore;
   loadSession(options: SessionOptions): Promise<NativeSession>;
+  /** Gives memory that the C library keeps for reuse back to the system. Takes milliseconds. */
+  releaseFreeMemory(): void;
   /** Runs synchronously on the named path with `threads` threads. */
   attend(store: NativeKvStore, path: string, threads: number, input: AttendInput): AttendOutput;
   /** Bytes a second at which `threads` threads together read `bytes` (at most 2^31 - 1) of memory. Synchronous. */

@@ -3,6 +3,8 @@
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
+// ONNX Runtime's builds for npm report what is loaded and run to Microsoft, unless told not to before they are loaded.
+process.env.ORT_DISABLE_TELEMETRY ??= "1";
 const entry = new URL("../dist/server/cli/main.js", import.meta.url);
 if (!existsSync(fileURLToPath(entry))) {
   console.error("sparq is not built yet: run `npm run setup` in its folder first");

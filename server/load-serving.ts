@@ -16,6 +16,7 @@ import { grammarVocabulary } from "./grammar/vocabulary.ts";
 import { threadedEncoder } from "./prompts/encoder.ts";
 import { sizeCache } from "./resources.ts";
 import type { Serving } from "./serving.ts";
+import { Stopwatch } from "./stopwatch.ts";
 import { createTokenizer } from "./tokenizer.ts";
 
 /**
@@ -29,12 +30,14 @@ export async function loadServing(
   observers: readonly EngineObserver[] = [],
   runnerOf: (session: Session) => StepRunner = (session) => session,
 ): Promise<Serving> {
-  const started = performance.now();
+  const watch = new Stopwatch();
   const { quantize, maxContext } = options;
   const model = await loadModel(options.model, { quantize, maxContext, onProgress: progressTo(log) });
+  watch.lap("model");
   const { config } = model;
   const attention = attentionOf(config, options);
   const tokenizer = createTokenizer(model.tokenizer, config);
+  watch.lap("tokenizer");
   const { blocks, contextLength } = sizeCache({
     bytesPerBlock: bytesPerBlock(config, { dtype: options.kvDtype, scanDtype: options.scanDtype }),
     blockSize: BLOCK_SIZE,
@@ -51,6 +54,7 @@ export async function loadServing(
     scanDtype: options.scanDtype,
     ...(options.threads === undefined ? {} : { threads: options.threads }),
   });
+  watch.lap("session");
   const engine = createEngine({
     runner: runnerOf(session),
     config,
@@ -71,7 +75,10 @@ export async function loadServing(
       threads: session.threads,
       runtime: session.session.runtimeVersion,
       attention,
-      seconds: (performance.now() - started) / 1000,
+      seconds: watch.seconds,
+      parts: watch.laps,
+      // With Node's own start, and the reading of our modules.
+      sinceStart: process.uptime(),
     },
     "model loaded",
   );

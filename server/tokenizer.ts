@@ -26,12 +26,18 @@ interface LibraryTokenizer {
   decode(ids: readonly number[], options: { clean_up_tokenization_spaces: boolean }): string;
   id_to_token(id: number): string | undefined;
   token_to_id(token: string): number | undefined;
+  /** tokenizer.json, of which nothing is read once the tables are made. */
+  tokenizer: object | undefined;
   readonly normalizer: object | null;
   /** Cuts a piece of text between added tokens into what the model tokenises one by one. */
   pre_tokenizer: ((text: string, options: unknown) => string[]) | null;
   readonly model: {
     readonly vocab: readonly string[];
     readonly tokens_to_ids: ReadonlyMap<string, number>;
+    /** tokenizer.json's "model". */
+    config: Readonly<Record<string, unknown>>;
+    /** Of a "BPE", whose ranks are in a table. */
+    merges?: unknown;
     _call(pieces: string[]): string[];
   };
   readonly decoder: LibraryDecoder | null;
@@ -77,6 +83,7 @@ class ModelTokenizer implements Tokenizer {
 
   constructor(files: TokenizerFiles, config: TokenizerIds | undefined) {
     const inner: LibraryTokenizer = new HuggingFaceTokenizer(withAllDigits(files.tokenizerJson), files.tokenizerConfig);
+    dropSources(inner);
     const { model, pre_tokenizer: split } = inner;
     const idOf = (token: string | undefined) => (token === undefined ? undefined : inner.token_to_id(token));
     const named = namedTokens(files.tokenizerConfig);
@@ -209,6 +216,14 @@ class ModelTokenizer implements Tokenizer {
     if (!this.#addBos && ids[0] === bos) return ids.slice(1);
     return ids;
   }
+}
+
+/** Lets go of the parsed tokenizer.json: its vocabulary and merges are in tables of the library's by now, and as large again. */
+function dropSources(inner: LibraryTokenizer): void {
+  const { vocab: _vocab, merges: _merges, ...rest } = inner.model.config;
+  inner.model.config = rest;
+  inner.model.merges = undefined;
+  inner.tokenizer = undefined;
 }
 
 /**

@@ -4,6 +4,10 @@
 #include "addon_step.h"
 #include "addon_values.h"
 
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
+
 #include <algorithm>
 #include <chrono>
 #include <memory>
@@ -293,6 +297,13 @@ Napi::Value createKvStore(const Napi::CallbackInfo& info) {
   });
 }
 
+// Reading a model leaves free memory in the allocator's arenas, one for each thread that took part: back to the system with it.
+void releaseFreeMemory(const Napi::CallbackInfo&) {
+#if defined(__GLIBC__)
+  malloc_trim(0);
+#endif
+}
+
 Napi::Value loadSession(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   return rejecting(env, [&]() -> Napi::Value {
@@ -389,6 +400,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exports.Set("defaultPath", Napi::Function::New<defaultPathName>(env, "defaultPath"));
   exports.Set("createKvStore", Napi::Function::New<createKvStore>(env, "createKvStore"));
   exports.Set("loadSession", Napi::Function::New<loadSession>(env, "loadSession"));
+  exports.Set("releaseFreeMemory", Napi::Function::New<releaseFreeMemory>(env, "releaseFreeMemory"));
   exports.Set("attend", Napi::Function::New<attend>(env, "attend"));
   exports.Set("sample", Napi::Function::New<sample>(env, "sample"));
   addBenchFunctions(env, exports);

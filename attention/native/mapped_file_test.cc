@@ -104,13 +104,13 @@ void othersFault(const std::string& path) {
     std::fclose(stderr);
     std::FILE* other = std::fopen((path + ".other").c_str(), "wb+");
     auto* data = static_cast<const volatile char*>(mmap(nullptr, 100, PROT_READ, MAP_PRIVATE, fileno(other), 0));
-    const char byte = data[0];  // an empty file has no page
-    _exit(byte == 0 ? 0 : 1);
+    static_cast<void>(data[0]);  // an empty file has no page
+    _exit(0);
   }
   int status = 0;
   waitpid(child, &status, 0);
   // The sanitizer's own handler exits with a code.
-  expect(WIFSIGNALED(status) ? WTERMSIG(status) == SIGBUS : WEXITSTATUS(status) > 1, "a fault elsewhere");
+  expect(WIFSIGNALED(status) ? WTERMSIG(status) == SIGBUS : WEXITSTATUS(status) != 0, "a fault elsewhere");
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <mutex>
 
 namespace sparq::ort {
@@ -89,6 +90,8 @@ const Runtime& Runtime::load(const std::string& path) {
   table = base->getApi(kApiVersion);
   if (table == nullptr) refuse(path, "version " + version + " does not offer API version " + std::to_string(kApiVersion));
 
+  // Builds of Microsoft's send what is loaded and run to them, through a database in the user's cache, unless told not to.
+  setenv("ORT_DISABLE_TELEMETRY", "1", 0);
   // Errors come to us as statuses; the log would only say them again.
   Env* environment = nullptr;
   check(createEnv(kLogFatal, "sparq", &environment));

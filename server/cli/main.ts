@@ -4,6 +4,7 @@ import { addEval } from "../../bench/eval/command.ts";
 import { version } from "../version.ts";
 import { type CliIo, processIo } from "./io.ts";
 import { addListOption, addModelOptions, addOption, addSwitch, flagOf, variableOf } from "./options.ts";
+import { youngGeneration } from "./young-generation.ts";
 
 /** Exit codes: what was asked for makes no sense; it does, but it failed. */
 const USAGE = 2;
@@ -73,6 +74,7 @@ export function createProgram(io: CliIo, exit: (code: number) => void): Command 
   addListOption(serve, "--cors-origin <origin>", "origin of web pages that may ask here, repeatable; * for all");
   addOption(serve, "--metrics <access>", "open, key or off: who may read /metrics (default: open)");
   serve.action(async (model: string | undefined, options: Record<string, unknown>) => {
+    youngGeneration("stay");
     const { serve: run } = await import("./serve.ts");
     exit(await run({ ...options, ...(model === undefined ? {} : { model }) }, io));
   });

@@ -3,6 +3,7 @@ import pino from "pino";
 import { parseServerOptions } from "../config.ts";
 import { loadServing } from "../load-serving.ts";
 import { startServer } from "../start.ts";
+import { loadFrugally } from "./frugal-load.ts";
 import type { CliIo } from "./io.ts";
 
 /** Nothing logs headers or options; should something come to do so, no key gets out. */
@@ -12,7 +13,7 @@ const redact = ["authorization", "apiKey", "headers", "*.authorization", "*.apiK
 export async function serve(given: Readonly<Record<string, unknown>>, io: CliIo): Promise<number> {
   const options = parseServerOptions(given);
   const log = pino({ level: options.logLevel, redact }, { write: io.err });
-  const server = await startServer(options, { load: loadServing, log });
+  const server = await startServer(options, { load: (...given) => loadFrugally(() => loadServing(...given)), log });
   const stopped = io.stop.aborted ? Promise.resolve() : once(io.stop, "abort").then(() => {});
   try {
     const serving = await Promise.race([server.ready, stopped]);
