@@ -103,7 +103,7 @@ function readActivation(fields: Fields, { activations, defaultActivation }: Arch
 }
 
 type RopeFields = Pick<ModelConfig, "rotaryDim" | "inverseFrequencies" | "ropeScale"> &
-  Partial<Pick<ModelConfig, "maxPositions" | "ropeVariant">>;
+  Partial<Pick<ModelConfig, "maxPositions" | "ropeVariant" | "shortPositions">>;
 
 function readRope(
   fields: Fields,
@@ -134,7 +134,8 @@ function readRope(
   const context = contextOf(scaling, maxPositions, maxContext);
   const frequencies = { rotaryDim, ...ropeFrequencies(theta, rotaryDim, scaling, context) };
   if (scaling.type === "longrope") {
-    return { ...frequencies, ropeVariant: context > scaling.originalMaxPositions ? "long" : "short" };
+    const { originalMaxPositions: shortPositions } = scaling;
+    return { ...frequencies, shortPositions, ropeVariant: context > shortPositions ? "long" : "short" };
   }
   // With as many positions as the model was trained for, dynamic scaling does nothing.
   if (scaling.type !== "dynamic" || context <= maxPositions) return frequencies;

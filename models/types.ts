@@ -24,6 +24,8 @@ export interface ModelConfig {
   readonly ropeScale: number;
   /** Which of the frequencies there could be, where they depend on the longest sequence to be served. */
   readonly ropeVariant?: string;
+  /** Positions up to which longrope's short factors are meant to be used. */
+  readonly shortPositions?: number;
   /** For each layer how many positions back a row sees, itself included; 0: all. Absent: all layers see all. */
   readonly windows?: readonly number[];
   readonly normEps: number;

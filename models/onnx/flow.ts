@@ -43,6 +43,7 @@ export class Flow {
   readonly #content = new Set<string>();
   readonly #embeddings = new Map<string, Embedding>();
   readonly #fromIds = new Set<string>();
+  readonly #declared = new Map<string, Projection>();
 
   /** Throws ModelError "unsupported_graph" for inputs that a decoder does not have. */
   constructor(graph: Graph) {
@@ -85,8 +86,21 @@ export class Flow {
     return [...this.#embeddings.values()];
   }
 
-  /** The projection that makes this tensor, directly or with a bias added behind it, if one does. */
+  /** Makes a tensor of activations count as a projection, however it came to be: attentions are cut out behind it. */
+  declareProjection(projection: Projection): void {
+    this.#content.add(projection.tensor);
+    this.#declared.set(projection.tensor, projection);
+  }
+
+  /** Tells of a tensor that was put into the graph that it carries activations. */
+  declareContent(tensor: string): void {
+    this.#content.add(tensor);
+  }
+
+  /** The projection that makes this tensor, directly or with a bias added behind it, if one does, or the one declared. */
   projection(tensor: string): Projection | undefined {
+    const declared = this.#declared.get(tensor);
+    if (declared) return declared;
     const node = this.graph.producer(tensor);
     if (!node) return undefined;
     if (node.opType !== "Add") return this.#linear(node);

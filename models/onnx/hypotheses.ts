@@ -27,8 +27,11 @@ export function hypotheses(found: FoundAttention, config: ModelConfig, graph: Gr
 
 function possibleWindows({ layer, core }: FoundAttention, { windows, maxPositions }: ModelConfig): number[] {
   const local = intAttribute(core, "local_window_size", -1);
-  // Whether a window counts the row itself differs between versions of the operator.
-  const proposed = attribute(core, "local_window_size") && local > 0 ? [local, local + 1] : [windows?.[layer] ?? 0, 0];
+  const said =
+    attribute(core, "local_window_size") && local > 0 ? [local] : [windows?.[layer] ?? 0, ...(windows ?? [])];
+  // Whether a window counts the row itself differs between versions of the operator, and of transformers; and exporters
+  // have given all layers the window of some, or none.
+  const proposed = [...said, ...said.filter((window) => window > 0).map((window) => window + 1), 0];
   return [...new Set(proposed.map((window) => (window < maxPositions ? window : 0)))];
 }
 

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { graphFile, weightsFile } from "../cache.ts";
 import { ModelError } from "../errors.ts";
 import type { ImportReport, LoadModelOptions, ModelConfig } from "../types.ts";
+import { exposeComputedHeads } from "./computed-heads.ts";
 import { allTensors } from "./external.ts";
 import { Flow } from "./flow.ts";
 import { describeNode, Graph } from "./graph.ts";
@@ -13,6 +14,7 @@ import { proveAttentions } from "./prove.ts";
 import { rewriteGraph } from "./rewrite.ts";
 import { type OriginalGraph, selfCheck } from "./self-check.ts";
 import { summariseWeights } from "./summary.ts";
+import { readShapesFromIds } from "./token-shapes.ts";
 
 export interface ImportOptions extends Pick<LoadModelOptions, "onProgress"> {
   /** The file's contents, where they were read already. */
@@ -40,8 +42,10 @@ export async function importOnnx(
   const graph = new Graph(model);
   const nodesBefore = graph.nodes.length;
   const originalInputs = [...graph.proto.input];
+  readShapesFromIds(graph);
   const flow = new Flow(graph);
   checkVocabulary(flow, config, path);
+  await exposeComputedHeads(flow, config);
   const found = findAttentions(flow);
   if (found.length !== config.layers) {
     throw new ModelError(

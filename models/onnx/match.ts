@@ -1,6 +1,6 @@
 import { ModelError } from "../errors.ts";
 import type { Flow } from "./flow.ts";
-import { checkFused, fusedOperands, isFused } from "./fused.ts";
+import { checkFused, type FusedOperands, fusedOperands, isFused } from "./fused.ts";
 import { describeNode } from "./graph.ts";
 import { headNorm, type Operand } from "./head-norm.ts";
 import type { NodeProto } from "./messages.ts";
@@ -45,7 +45,15 @@ const layoutOps = new Set([
 ]);
 
 /** What rope and scales are made of: linear in the activations as long as the other operand is none. */
-const linearOps = new Set([...layoutOps, "Neg", "Add", "Sub", "Mul", "Div", "RotaryEmbedding"]);
+export const linearOps: ReadonlySet<string> = new Set([
+  ...layoutOps,
+  "Neg",
+  "Add",
+  "Sub",
+  "Mul",
+  "Div",
+  "RotaryEmbedding",
+]);
 
 /** Between the product of queries and keys and the softmax: scale and mask. */
 const scoreOps = new Set([...layoutOps, "Add", "Sub", "Mul", "Div", "Where"]);
@@ -60,9 +68,21 @@ const weightOps = new Set(["Identity", "Cast", "Dropout", "Reshape", "Unsqueeze"
  *   rope, scale or mask; whether those are the right ones is proven by prove.ts
  */
 export function findAttentions(flow: Flow): FoundAttention[] {
-  return flow.graph.nodes
-    .filter((node) => isFused(node) || (node.opType === "Softmax" && flow.isContent(node.input[0]!)))
-    .map((core, layer) => new Matcher(flow, core, layer).match());
+  return coresOf(flow).map((core, layer) => new Matcher(flow, core, layer).match());
+}
+
+/**
+ * Nodes between projections and attentions that are neither rearranging nor rope nor scale, where an attention's whole query,
+ * key or value comes from one: the first one on the way back.
+ */
+export function computedOperands(flow: Flow): NodeProto[] {
+  return [...new Set(coresOf(flow).flatMap((core, layer) => new Matcher(flow, core, layer).computedOperands()))];
+}
+
+function coresOf(flow: Flow): NodeProto[] {
+  return flow.graph.nodes.filter(
+    (node) => isFused(node) || (node.opType === "Softmax" && flow.isContent(node.input[0]!)),
+  );
 }
 
 class Matcher {
@@ -77,9 +97,7 @@ class Matcher {
   }
 
   match(): FoundAttention {
-    const fused = isFused(this.#core);
-    if (fused) checkFused(this.#core, (message) => this.#fail(message));
-    const { queries, keys, values, result } = fused ? fusedOperands(this.#core) : this.#softmaxOperands();
+    const { queries, keys, values, result } = this.#operands();
     const query = this.#trace("query", queries, false);
     const key = this.#trace("key", keys, true);
     const value = this.#trace("value", values, true);
@@ -95,11 +113,33 @@ class Matcher {
     };
   }
 
+  computedOperands(): NodeProto[] {
+    const { queries, keys, values } = this.#operands();
+    return [queries, keys, values].flatMap((starts) => {
+      const found: NodeProto[] = [];
+      let others = 0;
+      this.#walkBack(starts, (_, node, projection) => {
+        if (projection) others += 1;
+        if (!node || projection) return false;
+        const linear = this.#isLinear(node);
+        if (!linear) found.push(node);
+        return linear;
+      });
+      return found.length === 1 && others === 0 ? found : [];
+    });
+  }
+
   #fail(message: string): never {
     throw new ModelError("attention_unproven", `attention cannot be proven: layer ${this.#layer}, ${message}`);
   }
 
-  #softmaxOperands() {
+  #operands(): FusedOperands {
+    if (!isFused(this.#core)) return this.#softmaxOperands();
+    checkFused(this.#core, (message) => this.#fail(message));
+    return fusedOperands(this.#core);
+  }
+
+  #softmaxOperands(): FusedOperands {
     const scores = this.#scoreProduct(this.#core.input[0]!);
     const product = this.#valueProduct();
     return {
@@ -149,23 +189,14 @@ class Matcher {
 
   /** Back from an operand of the attention to the one projection, and the one cache input, that it comes from. */
   #trace(what: string, starts: readonly string[], cached: boolean): { projection: Operand; past: string | undefined } {
-    const { graph } = this.#flow;
     const projections = new Map<string, Operand>();
     const past = new Set<string>();
-    const seen = new Set<string>();
-    const pending = [...starts];
-    for (let tensor = pending.pop(); tensor !== undefined; tensor = pending.pop()) {
-      if (seen.has(tensor)) continue;
-      seen.add(tensor);
-      const projection = this.#flow.projection(tensor) ?? headNorm(this.#flow, tensor);
-      const node = graph.producer(tensor);
+    this.#walkBack(starts, (tensor, node, projection) => {
       if (projection) projections.set(tensor, projection);
       else if (!node) past.add(tensor);
-      else {
-        this.#checkLinear(node, what);
-        pending.push(...this.#flow.contentInputs(node));
-      }
-    }
+      else this.#checkLinear(node, what);
+      return !projection && node !== undefined;
+    });
     const [projection] = projections.values();
     if (!projection || projections.size > 1) {
       const names = [...projections.keys()].map((name) => `"${name}"`).join(", ") || "none";
@@ -179,14 +210,34 @@ class Matcher {
     return { projection, past: [...past][0] };
   }
 
-  /** Only operations that are linear in the activations may lie between a projection and the attention. */
-  #checkLinear(node: NodeProto, what: string): void {
+  /** Goes back along activations, to each tensor once; `visit` says whether to go on behind one. */
+  #walkBack(
+    starts: readonly string[],
+    visit: (tensor: string, node: NodeProto | undefined, projection: Operand | undefined) => boolean,
+  ): void {
+    const seen = new Set<string>();
+    const pending = [...starts];
+    for (let tensor = pending.pop(); tensor !== undefined; tensor = pending.pop()) {
+      if (seen.has(tensor)) continue;
+      seen.add(tensor);
+      const node = this.#flow.graph.producer(tensor);
+      const projection = this.#flow.projection(tensor) ?? headNorm(this.#flow, tensor);
+      if (visit(tensor, node, projection)) pending.push(...this.#flow.contentInputs(node!));
+    }
+  }
+
+  #isLinear(node: NodeProto): boolean {
     const content = this.#flow.contentInputs(node);
-    const linear =
+    return (
       linearOps.has(node.opType) &&
       !(node.opType === "Mul" && content.length > 1) &&
-      !(node.opType === "Div" && this.#flow.isContent(node.input[1]!));
-    if (!linear) {
+      !(node.opType === "Div" && this.#flow.isContent(node.input[1]!))
+    );
+  }
+
+  /** Only operations that are linear in the activations may lie between a projection and the attention. */
+  #checkLinear(node: NodeProto, what: string): void {
+    if (!this.#isLinear(node)) {
       this.#fail(
         `${describeNode(node)} is between the projection and the ${what} of ${describeNode(this.#core)}, and is neither ` +
           "rearranging, nor rope, nor scale",

@@ -6,7 +6,7 @@ import { inlineTensor } from "./external.ts";
 import { decoderFeed, type RunShape } from "./feeds.ts";
 import { type Flow, type Projection, shapeOps } from "./flow.ts";
 import { attribute, describeNode } from "./graph.ts";
-import { isHeadNorm } from "./head-norm.ts";
+import { isHeadNorm, type Operand } from "./head-norm.ts";
 import type { FoundAttention } from "./match.ts";
 import {
   DataType,
@@ -62,33 +62,14 @@ export class AttentionProbe {
 
   /** Throws ModelError "unsupported_graph" when ONNX Runtime does not take the graph. */
   static async create(flow: Flow, found: readonly FoundAttention[], config: ModelConfig): Promise<AttentionProbe> {
-    const cut = cutOut(flow, found);
-    const model = ModelMessage.create({
-      irVersion: flow.graph.model.irVersion,
-      opsetImport: flow.graph.model.opsetImport,
-      graph: GraphMessage.create({
-        name: "attention probe",
-        node: [...cut.nodes],
-        initializer: cut.initializers.map(inlineTensor),
-        input: [
-          ...cut.values,
-          ...cut.projections.map(({ tensor, width, rank }) =>
-            makeValueInfo(tensor, DataType.FLOAT, rank === 2 ? ["tokens", width] : [1, "tokens", width]),
-          ),
-        ],
-        output: [...found.map(({ context }) => context), ...cut.norms].map((name) =>
-          makeValueInfo(name, DataType.FLOAT, []),
-        ),
-      }),
-    });
-    // Outputs without a shape: it is for the runtime to infer.
-    for (const output of model.graph!.output) output.type!.tensorType!.shape = null;
+    const contexts = found.map(({ context }) => context);
+    const cut = cutOut(
+      flow,
+      contexts,
+      found.flatMap(({ query, key, value }) => [query, key, value]),
+    );
     try {
-      const session = await InferenceSession.create(encodeModel(model), {
-        intraOpNumThreads: 1,
-        graphOptimizationLevel: "disabled",
-        logSeverityLevel: 3,
-      });
+      const session = await openCut(flow, cut, [...contexts, ...cut.norms]);
       return new AttentionProbe(session, cut, config, new Set(found.map(({ pastKey }) => pastKey)));
     } catch (error) {
       throw new ModelError("unsupported_graph", `ONNX Runtime does not take the attention: ${messageOf(error)}`);
@@ -137,7 +118,34 @@ export class AttentionProbe {
   }
 }
 
-interface CutGraph {
+/** A session of a part of the graph, from where it was cut to the given tensors. */
+export async function openCut(flow: Flow, cut: CutGraph, outputs: readonly string[]): Promise<InferenceSession> {
+  const model = ModelMessage.create({
+    irVersion: flow.graph.model.irVersion,
+    opsetImport: flow.graph.model.opsetImport,
+    graph: GraphMessage.create({
+      name: "attention probe",
+      node: [...cut.nodes],
+      initializer: cut.initializers.map(inlineTensor),
+      input: [
+        ...cut.values,
+        ...cut.projections.map(({ tensor, width, rank }) =>
+          makeValueInfo(tensor, DataType.FLOAT, rank === 2 ? ["tokens", width] : [1, "tokens", width]),
+        ),
+      ],
+      output: outputs.map((name) => makeValueInfo(name, DataType.FLOAT, [])),
+    }),
+  });
+  // Outputs without a shape: it is for the runtime to infer.
+  for (const output of model.graph!.output) output.type!.tensorType!.shape = null;
+  return InferenceSession.create(encodeModel(model), {
+    intraOpNumThreads: 1,
+    graphOptimizationLevel: "disabled",
+    logSeverityLevel: 3,
+  });
+}
+
+export interface CutGraph {
   readonly nodes: readonly NodeProto[];
   readonly initializers: readonly TensorProto[];
   /** Inputs of the model that the attentions read. */
@@ -149,17 +157,18 @@ interface CutGraph {
 }
 
 /**
- * Everything between the attentions' contexts and the nearest projections, embeddings and model inputs. Norms of heads pass
- * their input on: what they make stays random, and large weights cannot hide what happens to it.
+ * Everything between some tensors, such as the attentions' contexts, and the nearest projections, embeddings and model
+ * inputs. Norms of heads among the operands pass their input on: what they make stays random, and large weights cannot hide
+ * what happens to it.
  */
-function cutOut(flow: Flow, found: readonly FoundAttention[]): CutGraph {
+export function cutOut(flow: Flow, tensors: readonly string[], operands: readonly Operand[] = []): CutGraph {
   const { graph } = flow;
   const projections = new Map<string, Projection>();
   const needed = new Set<string>();
   const nodes = new Set<NodeProto>();
-  const norms = found.flatMap(({ query, key, value }) => [query, key, value]).filter(isHeadNorm);
+  const norms = operands.filter(isHeadNorm);
   const normed = new Map(norms.map((norm) => [norm.tensor, norm.normed]));
-  const pending = found.map(({ context }) => context);
+  const pending = [...tensors];
   for (let tensor = pending.pop(); tensor !== undefined; tensor = pending.pop()) {
     if (tensor === "" || needed.has(tensor)) continue;
     needed.add(tensor);

@@ -111,12 +111,13 @@ function refuse(
   attention: FoundAttention,
   { tokens, past }: RunShape,
   difference: number,
-  { file = "config.json" }: ModelConfig,
+  { file = "config.json", ropeVariant }: ModelConfig,
 ): never {
+  const rope = ropeVariant === undefined ? "rope" : `rope as --max-context chooses it (${ropeVariant})`;
   throw new ModelError(
     "attention_unproven",
     `attention cannot be proven: layer ${attention.layer}, ${describeNode(attention.core)}: on ${tokens} tokens behind ` +
-      `${past} cached ones its result differs from causal attention with ${file}'s heads and rope by ` +
+      `${past} cached ones its result differs from causal attention with ${file}'s heads and ${rope} by ` +
       `${difference.toExponential(1)} of its root mean square (accepted: ${TOLERANCE.toExponential(1)})`,
   );
 }
@@ -126,7 +127,9 @@ function planProbes(
   candidates: readonly { readonly attention: FoundAttention; readonly left: readonly Hypothesis[] }[],
   config: ModelConfig,
 ): Probe[] {
-  const { heads, kvHeads, headDim, maxPositions } = config;
+  const { heads, kvHeads, headDim, shortPositions } = config;
+  // Longrope's short frequencies are proven as far as they are used.
+  const maxPositions = Math.floor(config.ropeVariant === "short" ? shortPositions! : config.maxPositions);
   const cached = candidates.every(
     ({ attention: { pastKey, pastValue } }) => pastKey !== undefined && pastValue !== undefined,
   );

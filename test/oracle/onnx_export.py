@@ -64,8 +64,9 @@ def example_inputs(model: PreTrainedModel, options: ExportOptions, batch: int, l
     return inputs
 
 
-def export(model: PreTrainedModel, options: ExportOptions, path: Path) -> None:
-    inputs = example_inputs(model, options, batch=2, length=3, past=5 if options.past else 0)
+def export(model: PreTrainedModel, options: ExportOptions, path: Path, past: int = 5) -> None:
+    """`past`: cached positions of the example that exporters trace; rope that goes by the length is fixed for it."""
+    inputs = example_inputs(model, options, batch=2, length=3, past=past if options.past else 0)
     names = list(inputs)
     outputs = ["logits"]
     if options.past:
