@@ -66,6 +66,8 @@ export interface SequencesOutput {
   readonly sampled: readonly (readonly SampledRow[])[];
   /** For each sequence, in order, what its rows go on with if they stopped between layers. */
   readonly hidden: readonly (Float32Array | undefined)[];
+  /** For each sequence, in order, why it could not run, if it could not; nothing of it is given then. Absent: all could. */
+  readonly errors?: readonly (Error | undefined)[];
   readonly traffic: Traffic;
   /** Wall time inside the native call, seconds. */
   readonly seconds: number;
@@ -77,15 +79,17 @@ export interface SequencesOutput {
   readonly times?: StepTimes;
 }
 
-/** A model that runs steps over its own paged store. */
-export interface Session {
-  readonly store: NativeKvStore;
-  readonly session: NativeSession;
+/** What runs steps of a model over a paged store of its own. */
+export interface StepSession {
   readonly blocks: number;
   readonly blockSize: number;
   readonly threads: number;
   /** Layers that a prompt's rows may stop between; undefined if they cannot stop. */
   readonly layers: number | undefined;
+  /** What its cache takes at most. */
+  readonly cacheBytes: number;
+  /** The version of ONNX Runtime. */
+  readonly runtimeVersion: string;
   /**
    * Runs the sequences' new tokens. Rejects for a sequence that does not fit the store or the model, with the numbers, and
    * when a step is running already; nothing has been written to the store then. `timed`: says where the time goes, for which
@@ -94,12 +98,18 @@ export interface Session {
   step(sequences: readonly StepSequence[], options?: { readonly timed?: boolean }): Promise<SequencesOutput>;
   /** Copies a block of the store. Throws Error while a step runs. */
   copyBlock(from: number, to: number): void;
+  /** Frees session and store, after the running step if there is one. Closing twice is fine. */
+  close(): void;
+}
+
+/** A model whose attention is computed by the kernels. */
+export interface Session extends StepSession {
+  readonly store: NativeKvStore;
+  readonly session: NativeSession;
   /** What sparse rows kept since the last reset, by layer; zeros unless opened with `observe`. Throws Error while a step runs. */
   observed(): readonly Observation[];
   /** Throws Error while a step runs. */
   resetObserved(): void;
-  /** Frees session and store, after the running step if there is one. Closing twice is fine. */
-  close(): void;
 }
 
 /** Loads a graph and makes its store. Throws, naming the file, for a graph that is missing, foreign or made for another shape. */
@@ -173,6 +183,14 @@ class OpenSession implements Session {
     this.threads = sizes.threads;
     this.layers = session.relayWidth > 0 ? session.layers : undefined;
     this.vocabSize = sizes.vocabSize;
+  }
+
+  get cacheBytes(): number {
+    return this.store.bytes;
+  }
+
+  get runtimeVersion(): string {
+    return this.session.runtimeVersion;
   }
 
   async step(sequences: readonly StepSequence[], { timed = false } = {}): Promise<SequencesOutput> {

@@ -33,11 +33,30 @@ export async function loadModel(nameOrPath: string, options: LoadModelOptions = 
   if (basename(file).endsWith(".onnx") && isGenai(file))
     return { ...(await importGenai(file, options)), name: location.name };
   if (extname(file) !== ".onnx") return { ...(await importCheckpoint(file, options)), name: location.name };
-  return loadOnnx(location.name, file, options);
+  try {
+    return await loadOnnx(location.name, file, options);
+  } catch (error) {
+    throw withWayOut(error);
+  }
+}
+
+/** What is wrong with a model that ONNX Runtime may be able to run as it is. */
+const onlyOurs: ReadonlySet<string> = new Set([
+  "attention_unproven",
+  "unsupported_architecture",
+  "unsupported_config",
+  "unsupported_graph",
+]);
+
+/** A refusal of an ONNX model, with what can be done nevertheless. */
+function withWayOut(error: unknown): unknown {
+  if (!(error instanceof ModelError) || !onlyOurs.has(error.code)) return error;
+  const { code, message, cause } = error;
+  return new ModelError(code, `${message}; serve it dense with --attention=onnx`, { cause });
 }
 
 /** The .onnx or .gguf file that a location means, or the folder or .safetensors file of a checkpoint. */
-function modelFile({ path }: ModelLocation): string {
+export function modelFile({ path }: ModelLocation): string {
   if (!statSync(path).isDirectory()) {
     if ([".onnx", ".gguf", ".safetensors"].includes(extname(path))) return path;
     throw new ModelError("file_invalid", `${path} is neither a folder nor an .onnx, .gguf or .safetensors file`);
@@ -98,7 +117,7 @@ async function loadOnnx(name: string, file: string, options: LoadModelOptions): 
 }
 
 /** Exports on the hub keep the graph in onnx/ and everything else above it. */
-function configFolder(file: string): string {
+export function configFolder(file: string): string {
   const beside = dirname(file);
   const folders = basename(beside) === "onnx" ? [beside, dirname(beside)] : [beside];
   const found = folders.find((folder) => existsSync(join(folder, "config.json")));

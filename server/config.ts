@@ -58,7 +58,8 @@ const modelOptionsSchema = z.object({
   kvDtype: z.enum(cacheDtypes, { error: `must be one of ${cacheDtypes.join(", ")}` }).default(defaultCache.dtype),
   /** How the keys that SparQ scans are kept. */
   scanDtype: z.enum(scanDtypes, { error: `must be one of ${scanDtypes.join(", ")}` }).default(defaultCache.scanDtype),
-  attention: z.enum(["dense", "sparq"], { error: "must be dense or sparq" }).optional(),
+  /** Of requests that do not say; or "onnx": the graph's own, run by ONNX Runtime as it is. */
+  attention: z.enum(["sparq", "dense", "onnx"], { error: "must be sparq, dense or onnx" }).optional(),
   /** What SparQ's settings are where nothing else says so. */
   preset: z.enum(attentionPresets, { error: `must be ${attentionPresets.join(" or ")}` }).default(attentionPresets[0]),
   r: integer(1, 65536).optional(),
@@ -156,9 +157,36 @@ export function parseGenerateOptions(given: Readonly<Record<string, unknown>>): 
   return parse(generateOptionsSchema, given);
 }
 
+/** Options that say how our own attention, cache and graphs are: a model that runs as it is has none of them. */
+const ownOptions = [
+  "quantize",
+  "kvDtype",
+  "scanDtype",
+  "preset",
+  "r",
+  "k",
+  "kShare",
+  "local",
+  "minContext",
+  "topKBuckets",
+  "draftTokens",
+] as const;
+
+/** Throws OptionError for what was said and cannot be with --attention=onnx; what is only a default says nothing. */
+function checkAsIs(given: Readonly<Record<string, unknown>>): void {
+  const message = "cannot be set with --attention=onnx, which runs the model as it is";
+  for (const option of ownOptions) {
+    if (given[option] !== undefined) throw new OptionError(option, undefined, message);
+  }
+  if (given.speculation === "auto") throw new OptionError("speculation", undefined, message);
+}
+
 function parse<T extends z.ZodType>(schema: T, given: Readonly<Record<string, unknown>>): z.output<T> {
   const result = schema.safeParse(given);
-  if (result.success) return result.data;
+  if (result.success) {
+    if (given.attention === "onnx") checkAsIs(given);
+    return result.data;
+  }
   const issue = result.error.issues[0] as z.core.$ZodIssue;
   const option = String(issue.path[0]);
   throw new OptionError(option, given[option], issue.message);

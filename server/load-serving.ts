@@ -1,23 +1,40 @@
 import { basename, dirname, extname } from "node:path";
 import type { Logger } from "pino";
 import { defaultAttention } from "../attention/defaults.ts";
-import { BLOCK_SIZE, bytesPerBlock, openSession, type Session } from "../attention/session.ts";
+import { BLOCK_SIZE, bytesPerBlock, openSession, type StepSession } from "../attention/session.ts";
 import type { AttentionSettings } from "../attention/types.ts";
 import { loadModel } from "../models/load.ts";
-import type { ModelConfig } from "../models/types.ts";
+import type { ModelConfig, TokenizerFiles } from "../models/types.ts";
 import { AttentionOverrideError, overrideAttention } from "./attention-settings.ts";
 import { type ModelOptions, OptionError } from "./config.ts";
 import { createEngine, type EngineLimits, type StepRunner } from "./engine/engine.ts";
 import type { EngineObserver } from "./engine/observer.ts";
 import { defaultSchedulerSettings, type SchedulerSettings } from "./engine/scheduler-types.ts";
 import { defaultSpeculation } from "./engine/speculation.ts";
+import type { Tokenizer } from "./engine/types.ts";
 import { GrammarService } from "./grammar/service.ts";
 import { grammarVocabulary } from "./grammar/vocabulary.ts";
+import { loadAsIs } from "./load-as-is.ts";
 import { threadedEncoder } from "./prompts/encoder.ts";
 import { sizeCache } from "./resources.ts";
 import type { Serving } from "./serving.ts";
 import { Stopwatch } from "./stopwatch.ts";
 import { createTokenizer } from "./tokenizer.ts";
+
+/** A model with a session, of whatever kind. */
+export interface LoadedModel {
+  readonly name: string;
+  readonly source: string;
+  readonly config: Pick<ModelConfig, "vocabSize" | "maxPositions" | "bosTokenId" | "eosTokenIds">;
+  readonly files: TokenizerFiles;
+  readonly tokenizer: Tokenizer;
+  readonly session: StepSession;
+  readonly contextLength: number;
+  readonly headDim: number;
+  readonly attention: AttentionSettings;
+  readonly backend: Serving["backend"];
+  readonly broken: NonNullable<Serving["broken"]>;
+}
 
 /**
  * Loads a model and makes an engine for it, watched by `observers`; `runnerOf` may put something
@@ -28,13 +45,63 @@ export async function loadServing(
   options: ModelOptions,
   log: Logger,
   observers: readonly EngineObserver[] = [],
-  runnerOf: (session: Session) => StepRunner = (session) => session,
+  runnerOf: (session: StepSession) => StepRunner = (session) => session,
 ): Promise<Serving> {
   const watch = new Stopwatch();
+  const model = options.attention === "onnx" ? await loadAsIs(options, log, watch) : await loadPrepared(options, log, watch);
+  const { name, source, config, files, tokenizer, session, contextLength, headDim, attention, backend } = model;
+  const engine = createEngine({
+    runner: runnerOf(session),
+    config,
+    tokenizer,
+    cache: { blocks: session.blocks, blockSize: BLOCK_SIZE },
+    maxPositions: contextLength,
+    observers: [...observers, stuckStepLog(log)],
+    checked: options.checked,
+    limits: limitsOf(options),
+    scheduler: schedulerOf(options),
+  });
+  log.info(
+    {
+      model: name,
+      source,
+      contextLength,
+      cacheMb: Math.round(session.cacheBytes / 2 ** 20),
+      threads: session.threads,
+      runtime: session.runtimeVersion,
+      attention: backend === "onnx" ? { mode: "onnx" } : attention,
+      seconds: watch.seconds,
+      parts: watch.laps,
+      // With Node's own start, and the reading of our modules.
+      sinceStart: process.uptime(),
+    },
+    "model loaded",
+  );
+  const { bosTokenId, eosTokenIds } = config;
+  const ids = { eosTokenIds, ...(bosTokenId === undefined ? {} : { bosTokenId }) };
+  return {
+    name,
+    root: rootOf(source),
+    created: Math.floor(Date.now() / 1000),
+    tokenizer,
+    prompts: threadedEncoder(tokenizer, files, ids),
+    engine,
+    grammars: new GrammarService({ vocabulary: () => grammarVocabulary(tokenizer, config.vocabSize) }),
+    contextLength,
+    headDim,
+    backend,
+    attention,
+    broken: model.broken,
+    ...(options.toolCallParser === undefined ? {} : { toolCallParser: options.toolCallParser }),
+  };
+}
+
+/** A model whose attention the kernels compute. */
+async function loadPrepared(options: ModelOptions, log: Logger, watch: Stopwatch): Promise<LoadedModel> {
   const { quantize, maxContext } = options;
   const model = await loadModel(options.model, { quantize, maxContext, onProgress: progressTo(log) });
   watch.lap("model");
-  const { config } = model;
+  const { name, source, config } = model;
   const attention = attentionOf(config, options);
   const tokenizer = createTokenizer(model.tokenizer, config);
   watch.lap("tokenizer");
@@ -55,48 +122,18 @@ export async function loadServing(
     ...(options.threads === undefined ? {} : { threads: options.threads }),
   });
   watch.lap("session");
-  const engine = createEngine({
-    runner: runnerOf(session),
-    config,
-    tokenizer,
-    cache: { blocks, blockSize: BLOCK_SIZE },
-    maxPositions: contextLength,
-    observers: [...observers, stuckStepLog(log)],
-    checked: options.checked,
-    limits: limitsOf(options),
-    scheduler: schedulerOf(options),
-  });
-  log.info(
-    {
-      model: model.name,
-      source: model.source,
-      contextLength,
-      cacheMb: Math.round(session.store.bytes / 2 ** 20),
-      threads: session.threads,
-      runtime: session.session.runtimeVersion,
-      attention,
-      seconds: watch.seconds,
-      parts: watch.laps,
-      // With Node's own start, and the reading of our modules.
-      sinceStart: process.uptime(),
-    },
-    "model loaded",
-  );
-  const { bosTokenId, eosTokenIds } = config;
-  const ids = { eosTokenIds, ...(bosTokenId === undefined ? {} : { bosTokenId }) };
   return {
-    name: model.name,
-    root: rootOf(model.source),
-    created: Math.floor(Date.now() / 1000),
+    name,
+    source,
+    config,
+    files: model.tokenizer,
     tokenizer,
-    prompts: threadedEncoder(tokenizer, model.tokenizer, ids),
-    engine,
-    grammars: new GrammarService({ vocabulary: () => grammarVocabulary(tokenizer, config.vocabSize) }),
+    session,
     contextLength,
     headDim: config.headDim,
     attention,
+    backend: "kernels",
     broken: () => messageOf(() => session.session.checkFiles()),
-    ...(options.toolCallParser === undefined ? {} : { toolCallParser: options.toolCallParser }),
   };
 }
 
@@ -128,7 +165,9 @@ function stuckStepLog(log: Logger): EngineObserver {
 }
 
 function schedulerOf(options: ModelOptions): Partial<SchedulerSettings> {
-  const { maxRunning, maxNumBatchedTokens, prefillSlowdown, speculation, draftTokens } = options;
+  const { maxRunning, maxNumBatchedTokens, prefillSlowdown, draftTokens } = options;
+  // ONNX Runtime may round a token's logits otherwise behind a draft than alone.
+  const speculation = options.attention === "onnx" ? "off" : options.speculation;
   const slowdown = prefillSlowdown === 0 ? Number.POSITIVE_INFINITY : prefillSlowdown;
   return {
     maxRunning,
@@ -146,7 +185,15 @@ function attentionOf(
   try {
     return overrideAttention(
       defaultAttention(config, preset),
-      { mode: attention, r, k, k_share: kShare, local, min_context: minContext, top_k_buckets: topKBuckets },
+      {
+        mode: attention === "onnx" ? "dense" : attention,
+        r,
+        k,
+        k_share: kShare,
+        local,
+        min_context: minContext,
+        top_k_buckets: topKBuckets,
+      },
       config.headDim,
     );
   } catch (error) {

@@ -202,12 +202,22 @@ function logitBiasOf({ logit_bias }: GenerationFields, { tokenizer }: Serving): 
 }
 
 function attentionOf(serving: Serving, fields: GenerationFields) {
+  if (serving.backend === "onnx") return asIs(serving, fields);
   try {
     return overrideAttention(serving.attention, fields.sparq, serving.headDim);
   } catch (error) {
     if (!(error instanceof AttentionOverrideError)) throw error;
     throw apiErrors.invalidValue(`sparq.${error.field}`, `sparq.${error.field}: ${error.message}`);
   }
+}
+
+/** Attention as the model's graph has it. Throws ApiError for a request that wants another: it would be told a wrong thing of it. */
+function asIs({ attention }: Serving, { sparq }: GenerationFields) {
+  const asked = Object.entries(sparq ?? {}).find(([, value]) => value !== null && value !== undefined);
+  if (asked === undefined || sparq?.mode === "dense") return attention;
+  const field = sparq?.mode === "sparq" ? "mode" : asked[0];
+  const message = `sparq.${field}: this server runs its model as it is, dense (--attention=onnx)`;
+  throw apiErrors.invalidValue(`sparq.${field}`, message);
 }
 
 export function newId(prefix: "cmpl" | "chatcmpl"): string {

@@ -18,13 +18,21 @@ export interface Serving {
   readonly grammars: TokenizedGrammars;
   /** Longest sequence, prompt and generated, in tokens. */
   readonly contextLength: number;
+  /** 0 where the graph does not tell. */
   readonly headDim: number;
+  /** What computes attention: the kernels; or the model's own graph, densely, whatever settings say. */
+  readonly backend: "kernels" | "onnx";
   /** Why no request can be answered any more until the model is loaded anew; undefined while all is well. */
   readonly broken?: () => string | undefined;
   /** How the model writes tool calls, if its chat template does not show it. */
   readonly toolCallParser?: ToolFormatName;
   /** For requests that say nothing. */
   readonly attention: AttentionSettings;
+}
+
+/** How requests attend that say nothing. */
+export function attentionName({ backend, attention }: Serving): "sparq" | "dense" | "onnx" {
+  return backend === "onnx" ? "onnx" : attention.mode;
 }
 
 /** Ends what runs and frees the model. */

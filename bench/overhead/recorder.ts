@@ -1,4 +1,4 @@
-import type { SequencesOutput, Session } from "../../attention/session.ts";
+import type { SequencesOutput, StepSession } from "../../attention/session.ts";
 import type { StepSequence } from "../../attention/types.ts";
 import type { StepRunner } from "../../server/engine/engine.ts";
 import { threadSeconds } from "./thread-time.ts";
@@ -21,11 +21,11 @@ const ASK_EVERY = 16;
 
 /** Notes each step on its way to a session. */
 export class Recorder implements StepRunner {
-  readonly session: Session;
+  readonly session: StepSession;
   readonly layers: number | undefined;
   private recorded: RecordedStep[] = [];
 
-  constructor(session: Session) {
+  constructor(session: StepSession) {
     this.session = session;
     this.layers = session.layers;
   }

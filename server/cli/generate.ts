@@ -11,7 +11,7 @@ import type { CliIo } from "./io.ts";
 export async function generate(given: Readonly<Record<string, unknown>>, io: CliIo): Promise<number> {
   const options = parseGenerateOptions(given);
   const log = pino({ level: "warn" }, { write: io.err });
-  const attention = options.dense ? "dense" : "sparq";
+  const attention = options.attention === "onnx" ? "onnx" : options.dense ? "dense" : (options.attention ?? "sparq");
   const serving = await loadServing({ ...options, attention, maxRunning: 1 }, log);
   try {
     const result = await run(serving, options, options.json ? () => {} : io.out, io.stop);

@@ -1,4 +1,4 @@
-import { Command, CommanderError } from "commander";
+import { Command, CommanderError, Option } from "commander";
 import { addBenchCommands } from "../../bench/cli.ts";
 import { addEval } from "../../bench/eval/command.ts";
 import { version } from "../version.ts";
@@ -41,7 +41,6 @@ export function createProgram(io: CliIo, exit: (code: number) => void): Command 
   addOption(serve, "--host <address>", "address to listen on (default: 127.0.0.1)");
   addOption(serve, "--port <n>", "port to listen on, 0 for a free one (default: 8000)");
   addModelOptions(serve);
-  addOption(serve, "--attention <mode>", "dense or sparq, for requests that do not say (default: sparq)");
   addOption(
     serve,
     "--tool-call-parser <format>",
@@ -92,6 +91,10 @@ export function createProgram(io: CliIo, exit: (code: number) => void): Command 
     const given = ["preset", "r", "k", "kShare", "local", "minContext", "topKBuckets"].filter(
       (name) => generate.getOptionValueSource(name) === "cli",
     );
+    const { attention } = options;
+    if (options.dense && attention === "sparq" && generate.getOptionValueSource("attention") === "cli") {
+      generate.error("error: --dense does not go with --attention sparq");
+    }
     if (options.dense && given[0]) generate.error(`error: --dense does not go with ${flagOf(given[0])}`);
     const { generate: run } = await import("./generate.ts");
     exit(await run(options, io));
@@ -101,8 +104,14 @@ export function createProgram(io: CliIo, exit: (code: number) => void): Command 
     .command("inspect")
     .argument("<model>", "a built-in or pulled model, a folder, an .onnx or a .gguf")
     .description("print a model's architecture and sizes, and what its import did")
+    .addOption(
+      new Option("--attention <mode>", "sparq, or onnx to see the model as it is: its inputs and outputs").choices([
+        "sparq",
+        "onnx",
+      ]),
+    )
     .option("--json", "print one JSON object")
-    .action(async (model: string, options: { json?: boolean }) => {
+    .action(async (model: string, options: { json?: boolean; attention?: "sparq" | "onnx" }) => {
       const { inspect: run } = await import("./inspect.ts");
       exit(await run(model, options, io));
     });
@@ -150,7 +159,7 @@ function report(error: unknown, io: CliIo): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : USAGE;
   if (isOptionError(error)) {
     const { option, given, message } = error;
-    const shown = secretOptions.has(option) ? "" : `, not '${given}'`;
+    const shown = secretOptions.has(option) || given === undefined ? "" : `, not '${given}'`;
     io.err(`error: ${flagOf(option)} (or ${variableOf(option)}) ${message}${shown}\n`);
     return USAGE;
   }

@@ -47,6 +47,11 @@ export function addModelOptions(command: Command): Command {
   );
   addOption(
     command,
+    "--attention <mode>",
+    "sparq or dense, for requests that do not say; or onnx: an ONNX model as it is, dense, by ONNX Runtime (default: sparq)",
+  );
+  addOption(
+    command,
     "--quantize <type>",
     "keep the weights of a safetensors checkpoint in int4 or int8, converted at the first start (default: as they are)",
   );

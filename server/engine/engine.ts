@@ -154,7 +154,7 @@ class StepEngine implements Engine {
         }
         const batch = this.join(plan);
         const step = await this.execute(plan, batch);
-        const outcomes = step === null ? [] : this.accept(plan, batch, step.output.sampled);
+        const outcomes = step === null ? [] : this.accept(plan, batch, step.output);
         this.scheduler.commit(outcomes, step?.seconds);
         for (const { generation, end } of outcomes) if (end !== null) this.forget(generation);
         if (step !== null) this.untold = { step: observedStep(plan, step), outcomes, at: this.now() };
@@ -247,8 +247,8 @@ class StepEngine implements Engine {
     }
   }
 
-  /** The next tokens of each sequence that got any. */
-  private accept(plan: StepPlan, batch: readonly Generation[], sampled: RunnerOutput["sampled"]): Outcome[] {
+  /** The next tokens of each sequence that got any; one that could not run is dropped. */
+  private accept(plan: StepPlan, batch: readonly Generation[], { sampled, errors }: RunnerOutput): Outcome[] {
     if (sampled.length !== batch.length) {
       throw new Error(`a step of ${batch.length} sequences brought results of ${sampled.length}`);
     }
@@ -256,6 +256,7 @@ class StepEngine implements Engine {
     for (const [i, generation] of batch.entries()) {
       if (!this.isLive(generation)) continue;
       try {
+        if (errors?.[i] !== undefined) throw errors[i];
         const progress = generation.accept(plan.sequences[i]!, sampled[i]!);
         if (progress === null) continue;
         outcomes.push({ requestId: generation.id, finished: progress.end !== null, generation, ...progress });

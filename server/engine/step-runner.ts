@@ -17,6 +17,8 @@ export interface RunnerOutput {
   readonly sampled: readonly (readonly SampledRow[])[];
   /** For each sequence, in order, what its rows go on with if they stopped between layers. */
   readonly hidden?: readonly (Float32Array | undefined)[];
+  /** For each sequence, in order, why it could not run, if it could not: the others have run nevertheless. Absent: all have. */
+  readonly errors?: readonly (Error | undefined)[];
   readonly traffic: Traffic;
   /** Wall time of the step's attention, where it is measured. */
   readonly attentionSeconds?: number;

@@ -1,6 +1,6 @@
 import { Counter, collectDefaultMetrics, Gauge, Registry } from "prom-client";
 import type { EngineObserver } from "../engine/observer.ts";
-import type { ServerState, Serving } from "../serving.ts";
+import { attentionName, type ServerState, type Serving } from "../serving.ts";
 import { version } from "../version.ts";
 import { EngineMetrics } from "./engine-metrics.ts";
 import { addStatsMetrics } from "./stats-metrics.ts";
@@ -36,7 +36,12 @@ export class ServerMetrics {
   }
 
   /** Adds the model's metrics, all at zero. Mutates; once. */
-  attach({ name, engine }: Serving): void {
+  attach(serving: Serving): void {
+    const { name, engine } = serving;
+    const labels = { model_name: name, attention: attentionName(serving) };
+    const help = "1, with how requests attend that say nothing: sparq, dense, or onnx for the model's own graph.";
+    const labelNames = Object.keys(labels);
+    new Gauge({ name: "sparq:attention_info", help, labelNames, registers: [this.registry] }).set(labels, 1);
     this.engine = new EngineMetrics(this.registry, name);
     addStatsMetrics(this.registry, name, () => engine.stats());
   }

@@ -2,7 +2,7 @@ import { createRoute } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { apiErrors } from "../errors.ts";
 import { healthSchema, liveSchema } from "../schemas/status.ts";
-import type { ServerState } from "../serving.ts";
+import { attentionName, type ServerState } from "../serving.ts";
 
 /** No step takes so long that is still getting anywhere. */
 const HUNG_SECONDS = 600;
@@ -49,12 +49,14 @@ export function health(context: Context, state: ServerState): Response {
   const { name, engine } = state.serving;
   const reason = state.serving.broken?.();
   if (reason !== undefined) return context.json({ status: "broken", reason, model: name }, 503);
+  const attention = attentionName(state.serving);
   const { running, waiting, blocks, stuckStep } = engine.stats();
   if (stuckStep !== undefined) {
     const { headers, message } = apiErrors.stuck(stuckStep.description, stuckStep.seconds);
-    return context.json({ status: "stuck", reason: message, model: name, running, waiting }, 503, headers);
+    return context.json({ status: "stuck", reason: message, model: name, attention, running, waiting }, 503, headers);
   }
-  return context.json({ status: "ok", model: name, running, waiting, kv_cache_usage: blocks.owned / blocks.total });
+  const kvCacheUsage = blocks.owned / blocks.total;
+  return context.json({ status: "ok", model: name, attention, running, waiting, kv_cache_usage: kvCacheUsage });
 }
 
 /**

@@ -21,14 +21,18 @@ export function stats(context: Context, serving: Serving): Response {
   return context.json(describe(serving), 200, { "cache-control": "no-store" });
 }
 
-function describe({ name, contextLength, headDim, attention, engine }: Serving): z.output<typeof statsSchema> {
+function describe(serving: Serving): z.output<typeof statsSchema> {
+  const { name, contextLength, headDim, backend, attention, engine } = serving;
   const { running, waiting, blocks, traffic, ...sums } = engine.stats();
-  const { mode, r, k, kShare = 0, minContext = 0 } = attention;
+  const { r, k, kShare = 0, minContext = 0 } = attention;
   return {
     model: name,
     context_length: contextLength,
     head_size: headDim,
-    attention: { mode, r, k, k_share: kShare, min_context: minContext },
+    attention:
+      backend === "onnx"
+        ? { mode: "onnx", r: 0, k: 0, k_share: 0, min_context: 0 }
+        : { mode: attention.mode, r, k, k_share: kShare, min_context: minContext },
     running,
     waiting,
     blocks,

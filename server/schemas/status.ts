@@ -19,6 +19,7 @@ export const healthSchema = z
     status: z.enum(["ok", "loading", "draining", "stuck", "broken"]),
     reason: z.string().optional().openapi({ description: "Why no requests are taken" }),
     model: z.string().optional(),
+    attention: z.enum(["sparq", "dense", "onnx"]).optional().openapi({ description: "Of requests that say nothing" }),
     running: integer.optional(),
     waiting: integer.optional(),
     kv_cache_usage: z.number().optional().openapi({ description: "Share of the cache's blocks that sequences hold" }),
@@ -33,8 +34,11 @@ export const statsSchema = z
     context_length: count.openapi({ description: "Longest sequence, prompt and generated, in tokens" }),
     head_size: count.openapi({ description: "Components of a key: the most that r can be" }),
     attention: z
-      .object({ mode: z.enum(["dense", "sparq"]), r: count, k: count, k_share: z.number(), min_context: count })
-      .openapi({ description: "For requests that say nothing" }),
+      .object({ mode: z.enum(["dense", "sparq", "onnx"]), r: count, k: count, k_share: z.number(), min_context: count })
+      .openapi({
+        description:
+          'For requests that say nothing; mode "onnx": the model\'s own, dense, run by ONNX Runtime, whatever they say',
+      }),
     running: count,
     waiting: count,
     blocks: z
@@ -63,7 +67,10 @@ export const statsSchema = z
           description: "What the same rows would have read with dense attention",
         }),
       })
-      .openapi({ description: "Bytes that attention has read from the cache" }),
+      .openapi({
+        description:
+          'Bytes that attention has read from the cache; zeros where attention\'s mode is "onnx", which tells nobody',
+      }),
   })
   .openapi("Stats");
 

@@ -38,7 +38,7 @@ describe("what makes no sense", () => {
     [["serve", "--port", "70000"], /0 to 65535, not '70000'/],
     [["serve", "--threads", "0"], /--threads/],
     [["serve", "--kv-cache-mb", "1.5"], /--kv-cache-mb/],
-    [["serve", "--attention", "full"], /--attention .*dense or sparq, not 'full'/],
+    [["serve", "--attention", "full"], /--attention .*sparq, dense or onnx, not 'full'/],
     [["serve", "--top-k-buckets", "3"], /--top-k-buckets \(or SPARQ_TOP_K_BUCKETS\) must be 0, 1, 2 or 4, not '3'/],
     [["serve", "--speculation", "on"], /--speculation \(or SPARQ_SPECULATION\) must be auto or off, not 'on'/],
     [["serve", "--draft-tokens", "0"], /--draft-tokens .*from 1 to 64, not '0'/],

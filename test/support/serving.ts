@@ -35,6 +35,7 @@ export function servingOf(engine: Engine, changes: Partial<Serving> = {}): Servi
     grammars: new GrammarService({ vocabulary: () => grammarVocabulary(tokenizer, tokenizer.vocabSize) }),
     contextLength: 128,
     headDim: 32,
+    backend: "kernels",
     attention: { mode: "sparq", r: 8, k: 64, local: 16, meanValue: false, groupSum: "softmax" },
     ...changes,
   };

@@ -71,6 +71,9 @@ function AttentionFields({ settings, stats, set }: FieldsProps) {
     { value: "sparq", name: "SparQ" },
     { value: "dense", name: "Dense" },
   ] as const;
+  if (stats?.attention.mode === "onnx") {
+    return <p class="note">The model's own, dense: ONNX Runtime runs it as it is (--attention=onnx).</p>;
+  }
   return (
     <>
       <fieldset class="modes" disabled={stats === null}>

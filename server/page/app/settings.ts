@@ -48,7 +48,7 @@ export interface Attention {
 export function attentionOf({ mode, r, k }: Settings, stats: Stats): Attention {
   const within = (value: number, most: number) => Math.min(Math.max(1, value), most);
   return {
-    mode: mode ?? stats.attention.mode,
+    mode: stats.attention.mode === "onnx" ? "dense" : (mode ?? stats.attention.mode),
     r: within(r ?? stats.attention.r, stats.head_size),
     k: within(k ?? stats.attention.k, stats.context_length),
   };
@@ -57,7 +57,9 @@ export function attentionOf({ mode, r, k }: Settings, stats: Stats): Attention {
 /** The fields of a request that come from the settings. Attention that nobody has touched is left to the server. */
 export function requestFields(settings: Settings, stats: Stats | null) {
   const { temperature, maxTokens, seed, mode, r, k } = settings;
-  const set = Object.entries({ mode, r, k }).filter(([, value]) => value !== null);
+  // A model that runs as it is has one way to attend.
+  const fixed = stats?.attention.mode === "onnx";
+  const set = fixed ? [] : Object.entries({ mode, r, k }).filter(([, value]) => value !== null);
   // Before the server has told its ranges, what is set goes as it is.
   const attention = stats ? attentionOf(settings, stats) : Object.fromEntries(set);
   return {

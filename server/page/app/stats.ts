@@ -3,7 +3,7 @@ export interface Stats {
   readonly model: string;
   readonly context_length: number;
   readonly head_size: number;
-  readonly attention: { readonly mode: "dense" | "sparq"; readonly r: number; readonly k: number };
+  readonly attention: { readonly mode: "dense" | "sparq" | "onnx"; readonly r: number; readonly k: number };
   readonly running: number;
   readonly waiting: number;
   readonly blocks: { readonly total: number; readonly cached: number; readonly owned: number };
