@@ -3,8 +3,9 @@ import { basename, dirname, extname, join } from "node:path";
 import { parseConfig } from "./config.ts";
 import { ModelError } from "./errors.ts";
 import { Fields } from "./fields.ts";
+import { genaiFile, parseGenaiConfig } from "./genai/config.ts";
 import { readJsonFile } from "./json.ts";
-import { configFolder, modelFile } from "./load.ts";
+import { configFolder, isGenai, modelFile } from "./load.ts";
 import { locateModel } from "./registry.ts";
 import { readTokenizerFiles } from "./tokenizer-files.ts";
 import type { LoadModelOptions, ModelConfig, TokenizerFiles } from "./types.ts";
@@ -58,13 +59,19 @@ export function locateAsIs(
   if (extname(source) !== ".onnx") {
     throw new ModelError("unsupported_config", `${source} is no ONNX model, so ONNX Runtime cannot serve it as it is`);
   }
+  const found = { name: location.name, source, bytes: statSync(source).size };
+  if (isGenai(source)) {
+    const path = join(dirname(source), genaiFile);
+    const { config } = parseGenaiConfig(readJsonFile(path), path);
+    return { ...found, config: { ...config, known: true }, tokenizer: readTokenizerFiles(dirname(source)) };
+  }
   const folder = configFolder(source);
   const path = join(folder, "config.json");
   const generationPath = join(folder, "generation_config.json");
   const generation = existsSync(generationPath) ? readJsonFile(generationPath) : undefined;
   const tokenizer = readTokenizerFiles(folder);
   const config = readAsIsConfig(readJsonFile(path), generation, path, { tokenizer, maxContext });
-  return { name: location.name, source, bytes: statSync(source).size, config, tokenizer };
+  return { ...found, config, tokenizer };
 }
 
 /** What else may say how long a sequence can be. */

@@ -30,10 +30,9 @@ export async function loadModel(nameOrPath: string, options: LoadModelOptions = 
     );
   }
   if (extname(file) === ".gguf") return { ...(await importGguf(file, options)), name: location.name };
-  if (basename(file).endsWith(".onnx") && isGenai(file))
-    return { ...(await importGenai(file, options)), name: location.name };
   if (extname(file) !== ".onnx") return { ...(await importCheckpoint(file, options)), name: location.name };
   try {
+    if (isGenai(file)) return { ...(await importGenai(file, options)), name: location.name };
     return await loadOnnx(location.name, file, options);
   } catch (error) {
     throw withWayOut(error);
@@ -82,7 +81,7 @@ function pickled(folder: string): string {
 }
 
 /** Whether genai_config.json is all that lies beside a graph to describe it, or is about this one. */
-function isGenai(file: string): boolean {
+export function isGenai(file: string): boolean {
   const folder = dirname(file);
   const path = join(folder, genaiFile);
   if (!existsSync(path)) return false;

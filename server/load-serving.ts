@@ -48,7 +48,8 @@ export async function loadServing(
   runnerOf: (session: StepSession) => StepRunner = (session) => session,
 ): Promise<Serving> {
   const watch = new Stopwatch();
-  const model = options.attention === "onnx" ? await loadAsIs(options, log, watch) : await loadPrepared(options, log, watch);
+  const model =
+    options.attention === "onnx" ? await loadAsIs(options, log, watch) : await loadPrepared(options, log, watch);
   const { name, source, config, files, tokenizer, session, contextLength, headDim, attention, backend } = model;
   const engine = createEngine({
     runner: runnerOf(session),

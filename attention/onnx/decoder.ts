@@ -42,7 +42,8 @@ export class OnnxDecoder {
     try {
       const options = {
         intraOpNumThreads: threads,
-        logSeverityLevel: 3,
+        // Errors come as exceptions.
+        logSeverityLevel: 4,
         // It remembers a plan for every shape that it sees, and every step of a sequence has another.
         enableMemPattern: false,
       } as const;
