@@ -61,7 +61,9 @@ export async function measureDecode(systems: readonly System[], plan: DecodePlan
     }
   }
   for (let i = 0; i < plan.rounds; i++) {
-    for (const { system, variant, steps, rounds } of runs) {
+    // Another is the first in each round: what ran before is not the same for one of them always.
+    for (let turn = 0; turn < runs.length; turn++) {
+      const { system, variant, steps, rounds } = runs[(i + turn) % runs.length]!;
       const tokens = tokensOf(steps, i + 1);
       rounds.push(await clock.alone(system, () => system.decode({ variant, context, batch, tokens }), what));
     }

@@ -74,11 +74,14 @@ export class CellRounds {
   /** The first call runs steps that do not count first, which say how many a round of each way is. */
   async round(tables: Tables): Promise<void> {
     if (this.stepsOfRound === 0) await this.warmUp(tables);
-    this.bandwidth.push(this.conditions.readBandwidth());
-    for (const [i, way] of this.ways.entries()) {
+    const round = this.bandwidth.push(this.conditions.readBandwidth());
+    // Another way is the first in each round: what comes after the bandwidth's reads is not the same for one of them always.
+    for (let turn = 0; turn < this.ways.length; turn++) {
+      const i = (round + turn) % this.ways.length;
+      const way = this.ways[i]!;
       const own: TimedStep[] = [];
       for (let step = 0; step < this.stepsOfRound; step++) {
-        own.push((await this.run(way, tables, this.bandwidth.length)).step);
+        own.push((await this.run(way, tables, round)).step);
       }
       this.steps[i]!.push(middleOf(own));
     }
