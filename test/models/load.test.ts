@@ -114,7 +114,7 @@ describe("what is no model", () => {
     const error = await errorOf(folder);
     expect(error.code).toBe("file_missing");
     expect(error.message).toContain(
-      `${folder} holds no model: looked for model.onnx, onnx/model.onnx, .safetensors files and a .gguf file`,
+      `${folder} holds no model: looked for genai_config.json, model.onnx, onnx/model.onnx, .safetensors files and a .gguf file`,
     );
   });
 
