@@ -65,8 +65,11 @@ async function run(serving: Serving, options: GenerateOptions, write: (text: str
     seconds_to_first_token: (firstToken - started) / 1000,
     /** Of the tokens after the first. */
     tokens_per_second: tokens > 1 ? (tokens - 1) / decodeSeconds : null,
-    attention,
-    /** Bytes that attention read from the cache for the tokens after the first; the prompt itself attends densely. */
+    attention: serving.backend === "onnx" ? { mode: "onnx" } : attention,
+    /**
+     * Bytes that attention read from the cache for the tokens after the first; the prompt itself attends densely. Zeros where
+     * only the model's own graph knows.
+     */
     traffic,
     traffic_ratio: ratioToDense(traffic),
   };

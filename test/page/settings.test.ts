@@ -34,6 +34,13 @@ describe("requestFields", () => {
     expect(requestFields({ ...defaultSettings, r: 4 }, null).sparq).toEqual({ r: 4 });
   });
 
+  it("sends no attention to a server that runs its model as it is", () => {
+    const asIs: Stats = { ...stats, head_size: 0, attention: { mode: "onnx", r: 0, k: 0 } };
+    const set = { ...defaultSettings, mode: "sparq", r: 4, k: 64 } as const;
+    expect(requestFields(set, asIs)).toEqual({ temperature: 0.7, max_tokens: 512 });
+    expect(attentionOf(set, asIs).mode).toBe("dense");
+  });
+
   it("keeps to the ranges of the model that is served now", () => {
     const settings = { ...defaultSettings, r: 128, k: 100_000 };
     expect(attentionOf(settings, stats)).toEqual({ mode: "sparq", r: 32, k: 4096 });

@@ -48,6 +48,36 @@ it("stops with code 130 when it is told to", async () => {
   expect(await runCli(args, AbortSignal.abort())).toMatchObject({ exitCode: 130 });
 });
 
+it("generates the same with the model as it is", async () => {
+  const args = [
+    "generate",
+    "--model",
+    "tiny-pythia",
+    "--threads",
+    "1",
+    "--prompt",
+    "Once upon a time",
+    "--max-tokens",
+    "16",
+  ];
+  const dense = await runCli([...args, "--dense"]);
+  const asIs = await runCli([...args, "--attention", "onnx"]);
+  expect(asIs).toEqual({ exitCode: 0, out: dense.out, err: "" });
+  const json = JSON.parse((await runCli([...args, "--attention", "onnx", "--json"])).out);
+  expect(json).toMatchObject({ attention: { mode: "onnx" }, traffic: { denseBytes: 0 }, traffic_ratio: null });
+  expect(json.text).toBe(dense.out.trimEnd());
+});
+
+it("inspects a model as it is", async () => {
+  const { out } = await runCli(["inspect", "tiny-llama", "--attention", "onnx"]);
+  expect(out).toContain("attention    onnx: the graph's own, dense, run by ONNX Runtime as it is");
+  expect(out).toMatch(/^inputs\n {2}"input_ids" int64 \[/m);
+  const json = JSON.parse((await runCli(["inspect", "tiny-llama", "--attention", "onnx", "--json"])).out);
+  expect(json).toMatchObject({ format: "onnx", attention: "onnx", contextLength: 4096, vocabSize: 2048, known: true });
+  // Keys and values of 4 layers, 2 heads of 32 in float32; twice.
+  expect(json.cache).toEqual({ inputs: 8, dtypes: ["float32"], bytesPerToken: 2 * 2 * 4 * 2 * 32 * 4 });
+});
+
 it("inspects a model", async () => {
   const text = await runCli(["inspect", "tiny-llama"]);
   expect(text).toMatchObject({ exitCode: 0, err: "" });

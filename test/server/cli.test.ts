@@ -48,6 +48,16 @@ describe("what makes no sense", () => {
     [["generate", "--prompt", "a", "--max-tokens", "many"], /--max-tokens/],
     [["generate", "--prompt", "a", "--dense", "--r", "4"], /--dense does not go with --r/],
     [["generate", "--prompt", "a", "--dense", "--top-k-buckets", "2"], /--dense does not go with --top-k-buckets/],
+    [["generate", "--prompt", "a", "--dense", "--attention", "sparq"], /--dense does not go with --attention sparq/],
+    [
+      ["serve", "--attention", "onnx", "--kv-dtype", "f16"],
+      /--kv-dtype .*cannot be set with --attention=onnx, which runs/,
+    ],
+    [["serve", "--attention", "onnx", "--r", "8"], /--r \(or SPARQ_R\) cannot be set with --attention=onnx/],
+    [["serve", "--attention", "onnx", "--quantize", "int4"], /--quantize .*--attention=onnx/],
+    [["serve", "--attention", "onnx", "--speculation", "auto"], /--speculation .*--attention=onnx/],
+    [["generate", "--prompt", "a", "--attention", "onnx", "--preset", "speed"], /--preset .*--attention=onnx/],
+    [["inspect", "tiny-llama", "--attention", "full"], /'full' is invalid.*sparq, onnx/],
     [["inspect"], /missing required argument 'model'/],
     [["pull"], /missing required argument 'model'/],
     [["rm"], /missing required argument 'names'/],
@@ -70,6 +80,7 @@ describe("what fails", () => {
     [["serve", "--port", "0", "--log-level", "silent", "no-such-model"]],
     [["generate", "--prompt", "a", "--model", "no-such-model"]],
     [["inspect", "no-such-model"]],
+    [["inspect", "no-such-model", "--attention", "onnx"]],
   ])("%j ends with code 1 and the reason", async (args) => {
     const { exitCode, out, err } = await runCli(args);
     expect({ exitCode, out }).toEqual({ exitCode: 1, out: "" });

@@ -236,3 +236,30 @@ describe("close", () => {
     expect(runner.closed).toBe(true);
   });
 });
+
+test("a sequence that could not run fails alone, also in a part of its prompt that brings no token", async () => {
+  const inner = new FakeRunner({ vocabSize, blocks: 64, blockSize: BLOCK });
+  const faultOf = (id: string, contextLength: number) => {
+    if (id === "late" && contextLength > 5) return new Error("no memory");
+    return id === "prompt" && contextLength > 0 ? new Error("no such token") : undefined;
+  };
+  const step: StepRunner["step"] = async (sequences) => {
+    const { sampled, ...output } = await inner.step(sequences);
+    const errors = sequences.map(({ requestId, contextLength }) => faultOf(requestId, contextLength));
+    return { ...output, errors, sampled: sampled.map((rows, i) => (errors[i] === undefined ? rows : [])) };
+  };
+  const runner = { step, copyBlock: inner.copyBlock.bind(inner), close: () => {} };
+  const { engine } = setUp({ runner, scheduler: { maxRunning: 4, maxRows: 8 } });
+  const fine = requestOf("fine", [3, 4], { maxTokens: 12 });
+  const long = Array.from({ length: 30 }, (_, i) => i % vocabSize);
+  const late = collect(engine, requestOf("late", [1, 2], { maxTokens: 12 }));
+  const prompt = collect(engine, requestOf("prompt", long, { maxTokens: 2 }));
+  const others = Promise.all([
+    expect(late).rejects.toMatchObject({ code: "step_failed", message: expect.stringContaining("no memory") }),
+    expect(prompt).rejects.toMatchObject({ code: "step_failed", message: expect.stringContaining("no such token") }),
+  ]);
+  expect(idsOf((await collect(engine, fine)).events)).toEqual(alone(fine));
+  await others;
+  expect(engine.stats()).toMatchObject({ running: 0, waiting: 0, blocks: { owned: 0 } });
+  expect((await collect(engine, requestOf("again", [1, 2], { maxTokens: 3 }))).events).toHaveLength(3);
+});
