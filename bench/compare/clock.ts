@@ -16,11 +16,13 @@ export class Clock {
   private readonly io: CliIo;
   private readonly progress: Progress;
   private readonly total: number;
+  private readonly settleMs: number;
   private done = 0;
   private current: System | undefined;
 
-  /** `total`: how often a side will be let compute. */
-  constructor(systems: readonly System[], total: number, io: CliIo) {
+  /** `total`: how often a side will be let compute. `settleMs`: what another side waits before it is. */
+  constructor(systems: readonly System[], total: number, io: CliIo, settleMs = SETTLE_MS) {
+    this.settleMs = settleMs;
     this.systems = systems;
     this.total = total;
     this.io = io;
@@ -30,7 +32,7 @@ export class Clock {
   async alone<T>(system: System, work: () => Promise<T>, what: string): Promise<T> {
     this.io.stop.throwIfAborted();
     this.progress.update(this.done, this.total, what);
-    if (this.current !== system) await sleep(SETTLE_MS);
+    if (this.current !== system) await sleep(this.settleMs);
     this.current = system;
     const resting = this.systems.filter((other) => other !== system);
     const before = await inTurn(resting, (other) => other.cpuSeconds());

@@ -13,6 +13,7 @@ const LEAST_STEPS = 2;
 export interface DecodePlan {
   readonly context: number;
   readonly batch: number;
+  /** All that there will be; a cell that cannot run gives them up. */
   readonly rounds: number;
   readonly steps: number;
   readonly roundSeconds: number;
@@ -40,41 +41,70 @@ interface Run {
   readonly rounds: (readonly number[])[];
 }
 
-/** Rounds of all systems in turn, after some steps of each to warm up. */
-export async function measureDecode(systems: readonly System[], plan: DecodePlan, clock: Clock): Promise<DecodeResult> {
-  const { context, batch } = plan;
-  const what = `context ${context}, batch ${batch}`;
-  const tokensOf = (steps: number, seed: number) => tokenIds(batch * steps, plan.vocabSize, seed);
-  const runs: Run[] = [];
-  const skipped: Skipped[] = [];
-  for (const system of systems) {
+/** Rounds of all systems in turn over one context and batch, which need not follow one another at once. */
+export class DecodeCell {
+  readonly plan: DecodePlan;
+  private readonly systems: readonly System[];
+  private readonly clock: Clock;
+  private readonly runs: Run[] = [];
+  private readonly skipped: Skipped[] = [];
+  private rounds = 0;
+
+  constructor(systems: readonly System[], plan: DecodePlan, clock: Clock) {
+    this.systems = systems;
+    this.plan = plan;
+    this.clock = clock;
+  }
+
+  /** One round. `reopened`: the caches are not those of the last one, so that memory must be warmed up again. The first does so anyway. */
+  async round(reopened: boolean): Promise<void> {
+    const { runs } = this;
+    if (this.rounds === 0) for (const system of this.systems) await this.begin(system);
+    else if (reopened) {
+      for (const { system, variant, steps } of runs)
+        await this.decode(system, variant, Math.min(steps, WARM_UP_STEPS), 0);
+    }
+    // Another is the first in each round: what ran before is not the same for one of them always.
+    for (let turn = 0; turn < runs.length; turn++) {
+      const { system, variant, steps, rounds } = runs[(this.rounds + turn) % runs.length]!;
+      rounds.push(await this.decode(system, variant, steps, this.rounds + 1));
+    }
+    this.rounds++;
+  }
+
+  result(): DecodeResult {
+    const { context, batch, steps: wanted } = this.plan;
+    const labelsOf = ({ system, variant }: Run) => ({ system: system.name, variant, context, batch });
+    return {
+      series: this.runs.map((run) => ({ ...labelsOf(run), rounds: run.rounds })),
+      skipped: this.skipped,
+      shortened: this.runs
+        .filter(({ steps }) => steps < wanted)
+        .map(({ system, steps }) => ({ system: system.name, context, batch, steps })),
+    };
+  }
+
+  /** The steps that do not count, which say how many a round of each variant is. */
+  private async begin(system: System): Promise<void> {
+    const { context, batch, rounds } = this.plan;
     for (const variant of system.variants) {
-      const round = { variant, context, batch, tokens: tokensOf(WARM_UP_STEPS, 0) };
       try {
-        const warm = await clock.alone(system, () => system.decode(round), what);
-        runs.push({ system, variant, steps: affordable(warm, plan), rounds: [] });
+        const warm = await this.decode(system, variant, WARM_UP_STEPS, 0);
+        this.runs.push({ system, variant, steps: affordable(warm, this.plan), rounds: [] });
       } catch (error) {
         if (!(error instanceof PeerMissing)) throw error;
-        skipped.push({ what: `${system.name} at context ${context} x batch ${batch}`, reason: error.message });
-        clock.skip(1 + plan.rounds);
+        this.skipped.push({ what: `${system.name} at context ${context} x batch ${batch}`, reason: error.message });
+        this.clock.skip(1 + rounds);
       }
     }
   }
-  for (let i = 0; i < plan.rounds; i++) {
-    // Another is the first in each round: what ran before is not the same for one of them always.
-    for (let turn = 0; turn < runs.length; turn++) {
-      const { system, variant, steps, rounds } = runs[(i + turn) % runs.length]!;
-      const tokens = tokensOf(steps, i + 1);
-      rounds.push(await clock.alone(system, () => system.decode({ variant, context, batch, tokens }), what));
-    }
+
+  private decode(system: System, variant: string, steps: number, seed: number): Promise<readonly number[]> {
+    const { context, batch, vocabSize } = this.plan;
+    const tokens = tokenIds(batch * steps, vocabSize, seed);
+    const round = { variant, context, batch, tokens };
+    return this.clock.alone(system, () => system.decode(round), `context ${context}, batch ${batch}`);
   }
-  return {
-    series: runs.map(({ system, variant, rounds }) => ({ system: system.name, variant, context, batch, rounds })),
-    skipped,
-    shortened: runs
-      .filter(({ steps }) => steps < plan.steps)
-      .map(({ system, steps }) => ({ system: system.name, context, batch, steps })),
-  };
 }
 
 /** How many steps a round can have. */

@@ -40,7 +40,8 @@ export function planMemory(request: MemoryRequest, available: number): MemoryPla
   const context = Math.max(...contexts);
   const batch = Math.max(...batches);
   const largest = { config, positions: context + steps, batch };
-  const own = (batch * Math.ceil(largest.positions / blockSize) + 1) * bytesPerBlock;
+  // Its sequences' blocks, and those that all of them are copies of.
+  const own = (batch + 1) * Math.ceil(largest.positions / blockSize) * bytesPerBlock;
   // Each side holds the weights as the file has them, and once more rearranged.
   const rest = 4 * weightBytes + WORKING_BYTES;
   if (own + rest > available) {

@@ -1,4 +1,5 @@
-import { statSync } from "node:fs";
+import { mkdtempSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { defaultThreads } from "../../attention/threads.ts";
 import { loadModel } from "../../models/load.ts";
@@ -11,18 +12,17 @@ import { toFlags } from "../options.ts";
 import { finish } from "../record/finish.ts";
 import { type BenchRecord, recordOf } from "../record/record.ts";
 import { CHECK_PROMPT, checkAgreement } from "./agreement.ts";
-import { Clock, inTurn } from "./clock.ts";
+import { Clock } from "./clock.ts";
 import type { CompareOptions, PeerName } from "./command.ts";
-import { type DecodeResult, measureDecode, WARM_UP_STEPS } from "./decode.ts";
+import { ContextRounds, stepsAt } from "./context-rounds.ts";
+import { WARM_UP_STEPS } from "./decode.ts";
 import { decodeMeasurements, prefillMeasurements } from "./measurements.ts";
-import { type MemoryPlan, planMemory, type Skipped } from "./memory.ts";
+import { planMemory, type Skipped } from "./memory.ts";
 import { type Peer, PeerMissing } from "./peer.ts";
 import { peers } from "./peers.ts";
-import type { PrefillSeries } from "./series.ts";
 import { SparqSystem } from "./sparq.ts";
 import type { System } from "./system.ts";
 import { formatTables } from "./table.ts";
-import { tokenIds } from "./tokens.ts";
 
 type Known = Readonly<Record<PeerName, Peer>>;
 
@@ -30,8 +30,9 @@ type Known = Readonly<Record<PeerName, Peer>>;
 export async function runCompare(options: CompareOptions, io: CliIo, known: Known = peers): Promise<number> {
   const model = await loadModel(options.model);
   const systems: System[] = [];
+  const kept = options.keepFill ? join(userCacheDir(), "bench") : mkdtempSync(join(tmpdir(), "sparq-fills-"));
   try {
-    const record = await compare(options, model, systems, io, known);
+    const record = await compare(options, model, { systems, kept, known, io });
     io.out(formatTables(record.measurements));
     return await finish(record, options, io);
   } catch (error) {
@@ -39,17 +40,21 @@ export async function runCompare(options: CompareOptions, io: CliIo, known: Know
     return 130;
   } finally {
     for (const system of systems) system.close();
+    if (!options.keepFill) rmSync(kept, { recursive: true, force: true });
   }
 }
 
-/** What it starts is in `systems`, for the caller to close. */
-async function compare(
-  options: CompareOptions,
-  model: PreparedModel,
-  systems: System[],
-  io: CliIo,
-  known: Known,
-): Promise<BenchRecord> {
+interface Setting {
+  /** What is started is put here, for the caller to close. */
+  readonly systems: System[];
+  /** Folder for filled caches, which each round of a context takes again. */
+  readonly kept: string;
+  readonly known: Known;
+  readonly io: CliIo;
+}
+
+async function compare(options: CompareOptions, model: PreparedModel, setting: Setting): Promise<BenchRecord> {
+  const { systems, known, io } = setting;
   const started = performance.now();
   const threads = options.threads ?? defaultThreads();
   const { config } = model;
@@ -63,7 +68,7 @@ async function compare(
     skipped.push(one);
     io.err(`${one.what} is skipped: ${one.reason}\n`);
   };
-  await startPeers({ ...options, threads }, model, systems, skip, io, known);
+  await startPeers({ ...options, threads }, model, setting, skip);
   const agreement = await checkAgreement(sparq, systems.slice(1), prompt);
   for (const [name, { same, positions }] of Object.entries(agreement)) {
     io.err(`${name} and sparq find the same token the likeliest at ${same} of ${positions} positions of a prompt\n`);
@@ -85,24 +90,20 @@ async function compare(
   warnOfLength(options, model, io);
 
   const clock = new Clock(systems, timesOf(options, systems), io);
-  const prefill: PrefillSeries[] = [];
-  const decoded: DecodeResult[] = [];
+  const contexts = options.context.map(
+    (context) => new ContextRounds({ context, systems, options, plan, skip, clock }),
+  );
   try {
-    for (const context of options.context) {
-      const tokens = tokenIds(context, config.vocabSize, context);
-      const open = await openAll(systems, context, options, plan, skip);
-      if (options.prefill > 0) prefill.push(...(await measurePrefill(open, tokens, options.prefill, clock)));
-      else for (const system of open) await clock.alone(system, () => system.refill(tokens), `filling ${context}`);
-      for (const batch of options.batch) {
-        const running = open.filter(({ name }) => plan.runs(name, context, batch));
-        const cell = { ...options, context, batch, vocabSize: config.vocabSize };
-        decoded.push(await measureDecode(running, cell, clock));
-        for (const one of decoded.at(-1)!.skipped) skip(one);
-      }
+    // Contexts within a round: what slows the machine for a minute is in one round of many figures, not in all rounds of one.
+    for (let round = 0; round < options.rounds; round++) {
+      for (const context of contexts) await context.round(round, config.vocabSize);
     }
   } finally {
     clock.end();
   }
+  const decoded = contexts.flatMap(({ cells }) => cells.map((cell) => cell.result()));
+  for (const { skipped: reasons } of decoded) for (const one of reasons) skip(one);
+  const prefill = contexts.flatMap((context) => context.prefill);
   return recordOf({
     bench: "compare",
     command: `sparq bench compare ${toFlags({ ...options, prefill: options.prefill || undefined })}`,
@@ -120,18 +121,15 @@ async function compare(
 async function startPeers(
   options: CompareOptions & { readonly threads: number },
   model: PreparedModel,
-  systems: System[],
+  { systems, kept, known, io }: Setting,
   skip: (one: Skipped) => void,
-  io: CliIo,
-  known: Known,
 ): Promise<void> {
-  const { threads, python, keepFill } = options;
-  const kept = keepFill ? { kept: join(userCacheDir(), "bench") } : {};
+  const { threads, python } = options;
   const exported = options.export === undefined ? {} : { exported: options.export };
   for (const name of options.peers) {
     io.stop.throwIfAborted();
     try {
-      systems.push(await known[name].start({ model, threads, python, ...exported, ...kept }));
+      systems.push(await known[name].start({ model, threads, python, kept, ...exported }));
     } catch (error) {
       if (!(error instanceof PeerMissing)) throw error;
       skip({ what: name, reason: error.message });
@@ -139,33 +137,12 @@ async function startPeers(
   }
 }
 
-/** Makes caches, for the largest batch that each system will run; resolves to those that have one. */
-async function openAll(
-  systems: readonly System[],
-  context: number,
-  options: CompareOptions,
-  plan: MemoryPlan,
-  skip: (one: Skipped) => void,
-): Promise<System[]> {
-  const opened = await inTurn(systems, async (system) => {
-    const batches = options.batch.filter((batch) => plan.runs(system.name, context, batch));
-    if (batches.length === 0) return [];
-    try {
-      await system.open(context + stepsAt(options), Math.max(...batches));
-      return [system];
-    } catch (error) {
-      if (!(error instanceof PeerMissing)) throw error;
-      skip({ what: `${system.name} at context ${context}`, reason: error.message });
-      return [];
-    }
-  });
-  return opened.flat();
-}
-
 /** How often a system is let compute. */
 function timesOf({ context, batch, rounds, prefill }: CompareOptions, systems: readonly System[]): number {
   const ways = systems.reduce((sum, { variants }) => sum + variants.length, 0);
-  return context.length * (systems.length * Math.max(prefill, 1) + batch.length * ways * (1 + rounds));
+  const fillings = context.length === 1 ? Math.max(prefill, 1) : Math.max(prefill, rounds);
+  const warmUps = context.length === 1 ? 1 : rounds;
+  return context.length * (systems.length * fillings + batch.length * ways * (warmUps + rounds));
 }
 
 function warnOfLength({ context, steps }: CompareOptions, { name, config }: PreparedModel, io: CliIo): void {
@@ -173,27 +150,4 @@ function warnOfLength({ context, steps }: CompareOptions, { name, config }: Prep
   if (beyond.length === 0) return;
   const made = `the ${config.maxPositions} positions that ${name} was made for`;
   io.err(`context ${beyond.join(", ")} and ${steps} steps go beyond ${made}: good for times only\n`);
-}
-
-/** Positions that are kept free behind the context. */
-function stepsAt({ steps }: CompareOptions): number {
-  return Math.max(steps, WARM_UP_STEPS);
-}
-
-/** Fills the caches `times` times; what is decoded next stands on the last. */
-async function measurePrefill(
-  systems: readonly System[],
-  tokens: readonly number[],
-  times: number,
-  clock: Clock,
-): Promise<PrefillSeries[]> {
-  const rounds = systems.map((): number[] => []);
-  // The first steps after loading touch the weights' memory for the first time.
-  await inTurn(systems, (system) => system.fill(tokens.slice(0, 512)));
-  for (let round = 0; round < times; round++) {
-    for (const [i, system] of systems.entries()) {
-      rounds[i]!.push(await clock.alone(system, () => system.fill(tokens), `prefill of ${tokens.length}`));
-    }
-  }
-  return systems.map(({ name }, i) => ({ system: name, context: tokens.length, rounds: rounds[i]! }));
 }

@@ -28,9 +28,13 @@ export class SparqSystem implements System {
   private readonly options: SparqOptions;
   private readonly probe: Session;
   private session: Session | undefined;
-  /** Blocks of each sequence; those of sequence s begin at s * blocksEach. */
+  /** Blocks from 0 on that are filled, and never decoded into. */
+  private sources = 0;
+  /** Blocks of each sequence, behind those. */
   private blocksEach = 0;
   private sequences = 0;
+  /** What stands in the sources. */
+  private filled: readonly number[] = [];
 
   private constructor(options: SparqOptions, probe: Session) {
     this.options = options;
@@ -57,13 +61,20 @@ export class SparqSystem implements System {
     return prompt.map((_, row) => argmax(logits[0]!.subarray(row * vocab, (row + 1) * vocab)));
   }
 
+  /** A store that is large enough stays, with what was filled. */
   async open(positions: number, sequences: number): Promise<void> {
-    this.session?.close();
-    this.session = undefined;
     this.blocksEach = Math.ceil(positions / this.blockSize);
     this.sequences = sequences;
-    // One block more keeps the page that decoding writes into as prefill left it.
-    this.session = await openFor(this.options, this.blocksEach * sequences + 1);
+    const sources = Math.max(this.sources, this.blocksEach);
+    if (this.session !== undefined && this.session.blocks >= sources + sequences * this.blocksEach) {
+      this.sources = sources;
+      return;
+    }
+    this.session?.close();
+    this.session = undefined;
+    this.filled = [];
+    this.sources = this.blocksEach;
+    this.session = await openFor(this.options, (1 + sequences) * this.blocksEach);
   }
 
   async fill(tokens: readonly number[]): Promise<number> {
@@ -83,17 +94,15 @@ export class SparqSystem implements System {
       ]);
       seconds += step.seconds;
     }
-    for (let sequence = 1; sequence < this.sequences; sequence++) {
-      for (const block of firstBlocks(0, tokens.length, this.blockSize)) {
-        session.store.copyBlock(block, sequence * this.blocksEach + block);
-      }
-    }
-    if (tokens.length % this.blockSize !== 0) session.store.copyBlock(this.lastPage(tokens.length), session.blocks - 1);
+    this.filled = tokens;
+    this.copyAll(tokens.length);
     return seconds;
   }
 
   async refill(tokens: readonly number[]): Promise<void> {
-    await this.fill(tokens);
+    if (this.filled.length >= tokens.length && tokens.every((token, i) => token === this.filled[i])) {
+      this.copyAll(tokens.length);
+    } else await this.fill(tokens);
   }
 
   async decode(round: DecodeRound): Promise<readonly number[]> {
@@ -102,7 +111,7 @@ export class SparqSystem implements System {
     const milliseconds: number[] = [];
     for (let step = 0; step < stepsOf(round); step++) {
       const sequences = Array.from({ length: batch }, (_, i): StepSequence => {
-        const blockTable = firstBlocks(i * this.blocksEach, context + step + 1, this.blockSize);
+        const blockTable = firstBlocks(this.firstOf(i), context + step + 1, this.blockSize);
         const tokenIds = [tokens[step * batch + i]!];
         const { attention: settings, denseUntil } = this.rows(variant, context);
         const contextLength = context + step;
@@ -127,11 +136,24 @@ export class SparqSystem implements System {
     this.session?.close();
   }
 
+  /** Every sequence gets the filled blocks' content in blocks of its own. */
+  private copyAll(positions: number): void {
+    for (let sequence = 0; sequence < this.sequences; sequence++) {
+      for (const block of firstBlocks(0, positions, this.blockSize)) {
+        this.session!.store.copyBlock(block, this.firstOf(sequence) + block);
+      }
+    }
+  }
+
+  private firstOf(sequence: number): number {
+    return this.sources + sequence * this.blocksEach;
+  }
+
   /** A page that decoding began itself is begun anew next time; the one that prefill began must become what it was. */
   private rewind(context: number, batch: number): void {
     if (context % this.blockSize === 0) return;
-    const { store, blocks } = this.session!;
-    for (let i = 0; i < batch; i++) store.copyBlock(blocks - 1, i * this.blocksEach + this.lastPage(context));
+    const page = this.lastPage(context);
+    for (let i = 0; i < batch; i++) this.session!.store.copyBlock(page, this.firstOf(i) + page);
   }
 
   private lastPage(context: number): number {

@@ -35,7 +35,7 @@ it("a step's time and the speed are medians of rounds' medians", () => {
     ...{ value: 2, interval: [2, 4], rounds: [2, 4, 2], unit: "ms", better: "lower" },
   });
   expect(figure(decode, "decode speed (system sparq, variant default, context 512, batch 8)")).toMatchObject({
-    ...{ value: 4000, interval: [2000, 4000], unit: "tokens/s", better: "higher" },
+    ...{ value: 4000, interval: [2000, 4000], unit: "tokens/s", better: null },
   });
 });
 
