@@ -34,29 +34,32 @@ export function packMatrix(matrix: BlockMatrix): PackedMatrix {
   }
   const blocks = columns / blockSize;
   const constants = offsets ? [scales, offsets] : [scales];
-  const halves = constants.every((values) => values.every((value) => exactHalf(value) !== undefined));
-  const constantBytes = LANES * (halves ? 2 : 4);
+  const halves = constants.map(exactHalves);
+  const asHalves = halves.every((values) => values !== undefined);
+  const constantBytes = LANES * (asHalves ? 2 : 4);
   const blockConstantBytes = constantBytes * constants.length;
   const quantsAt = Math.ceil((blocks * blockConstantBytes) / ALIGNMENT) * ALIGNMENT;
   const blockQuantBytes = (LANES * blockSize * bits) / 8;
   const tileBytes = quantsAt + blocks * blockQuantBytes;
   const bytes = new Uint8Array(Math.ceil(rows / LANES) * tileBytes);
-  const view = new DataView(bytes.buffer);
+  // Everything in a tile is aligned to its size.
+  const places = asHalves ? new Uint16Array(bytes.buffer) : new Float32Array(bytes.buffer);
+  const words = new Uint32Array(bytes.buffer);
+  // Rows of quants are whole blocks, so what is read at once is aligned if the first is.
+  const quants = matrix.quants.byteOffset % 4 === 0 ? matrix.quants : matrix.quants.slice();
+  const packGroups = bits === 8 ? bytePacker(quants, words) : nibblePacker(quants, words);
 
   for (let row = 0; row < rows; row++) {
     const tile = Math.floor(row / LANES) * tileBytes;
     const lane = row % LANES;
+    for (const [which, values] of (asHalves ? halves : constants).entries()) {
+      const first = (tile + which * constantBytes) / places.BYTES_PER_ELEMENT + lane;
+      const step = blockConstantBytes / places.BYTES_PER_ELEMENT;
+      for (let block = 0; block < blocks; block++) places[first + block * step] = values![row * blocks + block]!;
+    }
     for (let block = 0; block < blocks; block++) {
-      for (const [which, values] of constants.entries()) {
-        const at = tile + block * blockConstantBytes + which * constantBytes;
-        const value = values[row * blocks + block]!;
-        if (halves) view.setUint16(at + 2 * lane, exactHalf(value)!, true);
-        else view.setFloat32(at + 4 * lane, value, true);
-      }
       const from = ((row * blocks + block) * blockSize * bits) / 8;
-      const to = tile + quantsAt + block * blockQuantBytes + 4 * lane;
-      if (bits === 8) packBytes(matrix.quants, from, bytes, to, blockSize / 4);
-      else packNibbles(matrix.quants, from, bytes, to, blockSize / 4);
+      packGroups(from, tile + quantsAt + block * blockQuantBytes + 4 * lane, blockSize / 4);
     }
   }
   return {
@@ -66,28 +69,53 @@ export function packMatrix(matrix: BlockMatrix): PackedMatrix {
       N: rows,
       bits,
       block_size: blockSize,
-      half_scales: halves ? 1 : 0,
+      half_scales: asHalves ? 1 : 0,
       offsets: offsets ? 1 : 0,
     },
   };
 }
 
-/** Group j of four inputs goes to the lane's place in group j of the tile. */
-function packBytes(quants: Uint8Array, from: number, bytes: Uint8Array, to: number, groups: number): void {
-  for (let j = 0; j < groups; j++) {
-    for (let i = 0; i < 4; i++) bytes[to + 4 * LANES * j + i] = quants[from + 4 * j + i]!;
+/** The values as f16; undefined if one of them is none. */
+function exactHalves(values: Float32Array): Uint16Array | undefined {
+  const halves = new Uint16Array(values.length);
+  const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
+  for (let i = 0; i < values.length; i++) {
+    const word = bits[i]!;
+    const exponent = ((word >>> 23) & 255) - 112;
+    // Most are normal in both, and only lose zeros.
+    const plain = exponent > 0 && exponent < 31 && (word & 0x1fff) === 0;
+    const half = plain ? ((word >>> 16) & 0x8000) | (exponent << 10) | ((word >>> 13) & 0x3ff) : exactHalf(values[i]!);
+    if (half === undefined) return undefined;
+    halves[i] = half;
   }
+  return halves;
+}
+
+/** Packs so many groups of four inputs of one row and block: from a byte of the matrix' quants to a lane of the tile, also in bytes. */
+type GroupPacker = (from: number, to: number, groups: number) => void;
+
+/** Group j goes to the lane's place in group j of the tile. */
+function bytePacker(quants: Uint8Array, words: Uint32Array): GroupPacker {
+  const source = new Uint32Array(quants.buffer, quants.byteOffset, quants.length / 4);
+  return (from, to, groups) => {
+    for (let j = 0; j < groups; j++) words[to / 4 + LANES * j] = source[from / 4 + j]!;
+  };
 }
 
 /** Of two groups half a block apart, the first takes the low halves of four bytes, the second the high halves. */
-function packNibbles(quants: Uint8Array, from: number, bytes: Uint8Array, to: number, groups: number): void {
-  for (let j = 0; j < groups / 2; j++) {
-    for (let pair = 0; pair < 2; pair++) {
-      const low = quants[from + 2 * j + pair]!;
-      const high = quants[from + 2 * j + groups + pair]!;
-      const at = to + 4 * LANES * j + 2 * pair;
-      bytes[at] = (low & 15) | ((high & 15) << 4);
-      bytes[at + 1] = (low >> 4) | (high & 0xf0);
+function nibblePacker(quants: Uint8Array, words: Uint32Array): GroupPacker {
+  const source = new Uint16Array(quants.buffer, quants.byteOffset, quants.length / 2);
+  return (from, to, groups) => {
+    const half = groups / 2;
+    for (let j = 0; j < half; j++) {
+      const low = source[from / 2 + j]!;
+      const high = source[from / 2 + half + j]!;
+      words[to / 4 + LANES * j] = spread(low) | (spread(high) << 4);
     }
-  }
+  };
+}
+
+/** Four nibbles as the low halves of four bytes. */
+function spread(nibbles: number): number {
+  return (nibbles & 15) | ((nibbles & 0xf0) << 4) | ((nibbles & 0xf00) << 8) | ((nibbles & 0xf000) << 12);
 }

@@ -101,14 +101,25 @@ export function stackRows(matrices: readonly WeightMatrix[]): WeightMatrix | und
     columns,
     bits,
     blockSize,
-    quants: Buffer.concat(matrices.map((matrix) => matrix.quants)),
-    scales: concatFloats(matrices.map((matrix) => matrix.scales)),
-    ...(offsets.length > 0 ? { offsets: concatFloats(offsets) } : {}),
+    quants: joined(
+      matrices.map((matrix) => matrix.quants),
+      (length) => new Uint8Array(length),
+    ),
+    scales: joined(
+      matrices.map((matrix) => matrix.scales),
+      floats,
+    ),
+    ...(offsets.length > 0 ? { offsets: joined(offsets, floats) } : {}),
   };
 }
 
-function concatFloats(arrays: readonly Float32Array[]): Float32Array {
-  const out = new Float32Array(arrays.reduce((sum, array) => sum + array.length, 0));
+const floats = (length: number) => new Float32Array(length);
+
+function joined<Values extends Uint8Array | Float32Array>(
+  arrays: readonly Values[],
+  make: (length: number) => Values,
+): Values {
+  const out = make(arrays.reduce((sum, array) => sum + array.length, 0));
   let at = 0;
   for (const array of arrays) {
     out.set(array, at);

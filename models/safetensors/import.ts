@@ -1,18 +1,14 @@
 import { existsSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { architectureOf } from "../architectures/index.ts";
-import { buildGraph } from "../builder/build.ts";
-import { type LinearStyle, linearStyle, styleSuffixes } from "../builder/linear.ts";
-import type { WeightSource } from "../builder/weights.ts";
+import { linearStyle, styleSuffixes } from "../builder/linear.ts";
 import { prepareGraph } from "../cache.ts";
 import { parseConfig } from "../config.ts";
+import { type Conversion, convert } from "../convert/index.ts";
 import { ModelError } from "../errors.ts";
 import { readJsonFile } from "../json.ts";
 import { readTokenizerFiles } from "../tokenizer-files.ts";
-import type { ImportReport, LoadModelOptions, ModelConfig, PreparedModel } from "../types.ts";
+import type { LoadModelOptions, PreparedModel } from "../types.ts";
 import { type Checkpoint, openCheckpoint } from "./checkpoint.ts";
-import { type Quantisation, quantise } from "./quantise.ts";
-import { checkpointWeights } from "./weights.ts";
 
 /**
  * Makes a Hugging Face checkpoint (config.json, tokenizer.json and weights in safetensors) ready for a session: a canonical
@@ -38,7 +34,17 @@ export async function importCheckpoint(path: string, options: LoadModelOptions =
       label: ["safetensors", ...variant, ...styleSuffixes(style)].join("-"),
       files: [configPath, ...checkpoint.paths],
       options,
-      build: (target) => build(checkpoint, config, target, style, options),
+      build: (target) => {
+        const conversion = {
+          format: "safetensors",
+          path,
+          config,
+          folder: target,
+          style,
+          quantize: options.quantize,
+        } as const;
+        return convert(conversion, rewrittenBytes(checkpoint, conversion), options);
+      },
     });
     return { name: basename(folder), source: path, config, tokenizer, ...prepared };
   } finally {
@@ -46,53 +52,10 @@ export async function importCheckpoint(path: string, options: LoadModelOptions =
   }
 }
 
-async function build(
-  checkpoint: Checkpoint,
-  config: ModelConfig,
-  target: string,
-  style: LinearStyle,
-  { onProgress, quantize }: LoadModelOptions,
-): Promise<ImportReport> {
-  const weights = checkpointWeights(checkpoint);
-  const source = quantize ? quantisedWeights(weights, config, quantize) : weights;
-  const what = quantize ? `quantising to ${quantize}` : "converting weights";
-  const built = await buildGraph(target, config, source, style, (done, total) => onProgress?.(done, total, what));
-  weights.checkAllRead(config);
-  return {
-    ...built,
-    format: "safetensors",
-    files: checkpoint.files.map(({ path, bytes }) => ({ path, bytes })),
-    removedInputs: [],
-    removedOutputs: [],
-    nodesBefore: 0,
-    parameters: [...checkpoint.tensors.values()].reduce((sum, { shape }) => sum + elements(shape), 0),
-    weights:
-      typesOf(checkpoint) + (quantize ? ` as ${quantize} by ${style.linears}; activations ${style.activations}` : ""),
-    selfCheck: null,
-  };
-}
-
-/** int4 keeps the embeddings and the output layer in int8: they are small beside the rest, and it shows at once. */
-function quantisedWeights(weights: WeightSource, config: ModelConfig, kind: Quantisation): WeightSource {
-  const { embedding, head } = architectureOf(config).names;
-  const wider = new Set([`${embedding}.weight`, `${head}.weight`]);
-  return {
-    has: (name) => weights.has(name),
-    vector: (name, length) => weights.vector(name, length),
-    matrix: (name, rows, columns) =>
-      quantise(weights.matrix(name, rows, columns), wider.has(name) ? "int8" : kind, name),
-  };
-}
-
-function elements(shape: readonly number[]): number {
-  return shape.reduce((product, size) => product * size, 1);
-}
-
-/** The types of the matrices: "BF16", "F16 and F32". */
-function typesOf({ tensors }: Checkpoint): string {
-  return [...new Set([...tensors.values()].filter(({ shape }) => shape.length > 1).map(({ dtype }) => dtype))]
-    .sort()
-    .join(" and ");
+/** Of the weights, those that cannot stay where they are. */
+function rewrittenBytes({ files }: Checkpoint, { quantize, style }: Pick<Conversion, "quantize" | "style">): number {
+  const all = files.reduce((sum, { bytes }) => sum + bytes, 0);
+  return quantize || style.weights === "copied" ? all : 0;
 }
 
 function refuseQuantised(config: Readonly<Record<string, unknown>>, path: string): void {

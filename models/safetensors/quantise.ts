@@ -13,6 +13,9 @@ export const BLOCK_SIZE = 32;
 /** What the largest magnitude of a block becomes, of -8 to 7 (its sign is the scale's): tried in turn. */
 const INT4_EXTREMES = [-8, -7.4, -6.9, -8.6, -9.2, 7.4];
 
+/** quantise() or what gives the same. */
+export type Quantiser = (matrix: WeightMatrix, kind: Quantisation, name: string) => WeightMatrix;
+
 /**
  * The matrix in blocks; itself if its rows are no whole blocks, since padding would change what shares a scale.
  * @param name for the error about a weight that is not finite
