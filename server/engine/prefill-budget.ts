@@ -2,8 +2,8 @@ import { towards } from "./moving-estimate.ts";
 
 export interface PrefillSettings {
   /**
-   * While sequences decode, rows of prompts may make a step take so many times as long as it would without them, >= 1;
-   * more where more prompts wait than sequences decode. Infinity: no limit.
+   * While sequences decode, rows of one prompt may make a step take so many times as long as it would without them, >= 1;
+   * those of several may add so many times as much. Infinity: no limit.
    */
   readonly slowdown: number;
   /** Rows of prompts that a step may have in any case, >= 1, so that a prompt moves however slow they are; see `layers` too. */
@@ -54,8 +54,9 @@ export class PrefillBudget {
 
   /**
    * Rows of prompts that the next step may have beside `decodeRows` decode rows, often not a whole number; 0 where it is to be
-   * measured without, and the floor where nothing is known. Where `prompts`, how many wait for their first token, are more than
-   * decode, they may add so many times as much: one stream does not hold up ten. Does not mutate.
+   * measured without, and the floor where nothing is known. `prompts`, how many wait for their first token, may add so many times
+   * as much: each of them stands still, while streams go slower, and steps with few streams waste what the weights' bytes cost. Does not
+   * mutate.
    */
   allowance(decodeRows: number, prompts = 1): number {
     const { slowdown, floor } = this.settings;
@@ -65,8 +66,7 @@ export class PrefillBudget {
     if (!fresh && !this.lastWasAlone) return 0;
     const seconds = known?.seconds ?? this.nearest(decodeRows);
     if (seconds === null || this.perRow === null) return floor;
-    const share = Math.max(1, prompts / decodeRows);
-    return ((slowdown - 1) * share * seconds) / this.perRow;
+    return ((slowdown - 1) * Math.max(1, prompts) * seconds) / this.perRow;
   }
 
   /** The same in whole rows, of which there are always as many as the floor where there are any. */

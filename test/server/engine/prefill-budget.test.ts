@@ -30,9 +30,9 @@ describe("rows of prompts in a step", () => {
     expect(budgetOf([{ seconds: 0.4, decodeRows: 0, promptRows: 400 }, alone(1, 0.02)]).rows(1)).toBe(20);
   });
 
-  test("are more where more prompts wait than sequences decode", () => {
+  test("are as many times more as prompts wait", () => {
     const budget = budgetOf([alone(2, 0.01), shared(2, 10, 0.02)]);
-    expect([1, 2, 3, 8].map((prompts) => budget.rows(2, prompts))).toEqual([10, 10, 15, 40]);
+    expect([1, 2, 3, 8].map((prompts) => budget.rows(2, prompts))).toEqual([10, 20, 30, 80]);
   });
 
   test("are the floor when they cost more than the time, or nothing is known of them", () => {
