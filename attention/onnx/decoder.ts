@@ -49,7 +49,7 @@ export class OnnxDecoder {
       } as const;
       return new OnnxDecoder(path, await InferenceSession.create(path, options));
     } catch (error) {
-      throw new ModelError("unsupported_graph", `ONNX Runtime cannot open ${path}: ${messageOf(error)}`, {
+      throw new ModelError("unsupported_graph", `ONNX Runtime cannot open ${path}: ${messageOf(error).trim()}`, {
         cause: error,
       });
     }
@@ -82,7 +82,7 @@ export class OnnxDecoder {
     } catch (error) {
       throw new ModelError(
         "unsupported_graph",
-        `${this.path} cannot be served as it is: on a prompt of 2 tokens and 2 behind it, ${messageOf(error)}`,
+        `${this.path} cannot be served as it is: on a prompt of 2 tokens and 2 behind it, ${messageOf(error).trim()}`,
         { cause: error },
       );
     }

@@ -82,7 +82,7 @@ export class OnnxStepper {
         logits.set(await this.run(share), filled);
         errors.push(null);
       } catch (error) {
-        errors.push(messageOf(error));
+        errors.push(messageOf(error).trim());
       }
       filled = end;
     }

@@ -1,19 +1,22 @@
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { openDecoder } from "../../../attention/onnx/session.ts";
 import { packageRoot } from "../../../attention/root.ts";
 import type { StepSession } from "../../../attention/session.ts";
-import { locateAsIs } from "../../../models/as-is.ts";
-import { exportsFolder, readConfig, readGolden, variants } from "../../models/exports.ts";
+import { locateAsIs, readAsIsConfig } from "../../../models/as-is.ts";
+import { exportsFolder, readGolden, variants } from "../../models/exports.ts";
 import { dense } from "../../support/dense.ts";
 
 const BLOCK = 8;
 
 /** A session over a folder's model, in blocks so small that prompts have several, and the size of its vocabulary. */
 async function open(folder: string): Promise<{ session: StepSession; vocabSize: number }> {
-  const config = existsSync(join(folder, "config.json")) ? readConfig(folder) : locateAsIs(folder).config;
-  const decoder = await openDecoder(join(folder, "model.onnx"), { ...config, certain: true }, { threads: 1 });
+  const path = join(folder, "config.json");
+  const config = existsSync(path)
+    ? readAsIsConfig(JSON.parse(readFileSync(path, "utf8")), undefined, path)
+    : locateAsIs(folder).config;
+  const decoder = await openDecoder(join(folder, "model.onnx"), { ...config, certain: config.known }, { threads: 1 });
   return { session: await decoder.begin({ blocks: 16, blockSize: BLOCK }), vocabSize: decoder.signature.vocabSize };
 }
 
@@ -52,7 +55,10 @@ function toleranceOf(variant: string): number {
 
 const rings = "qwen2-fp32-windows";
 const genai = join(packageRoot(), "test/golden/genai");
+/** Of architectures that nothing else here knows. */
+const foreign = join(packageRoot(), "test/golden/as-is");
 const folders = [
+  ...readdirSync(foreign).map((name) => join(foreign, name)),
   ...variants.map((variant) => join(exportsFolder, variant)),
   // Its caches are rings of a window's length, see below.
   ...readdirSync(genai)
