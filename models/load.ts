@@ -6,6 +6,7 @@ import { ModelError } from "./errors.ts";
 import { genaiFile, parseGenaiConfig } from "./genai/config.ts";
 import { importGenai } from "./genai/import.ts";
 import { importGguf } from "./gguf/import.ts";
+import { withoutFurtherParts } from "./gguf/part-names.ts";
 import { readJsonFile } from "./json.ts";
 import { importOnnx } from "./onnx/import.ts";
 import { locateModel, type ModelLocation } from "./registry.ts";
@@ -17,7 +18,7 @@ import type { LoadModelOptions, PreparedModel } from "./types.ts";
 /**
  * Finds a model by built-in name, pulled name or path and makes it ready for a session. A path is a folder with
  * model.onnx (or onnx/model.onnx) and config.json, one as onnxruntime-genai's builder leaves it (genai_config.json), an .onnx file with config.json beside it or one folder up, a Hugging Face
- * checkpoint (a folder with config.json and weights in safetensors, or one such file in it), or a GGUF file. The prepared graph is kept on disk; see cache.ts.
+ * checkpoint (a folder with config.json and weights in safetensors, or one such file in it), or a GGUF file (the folder or any part of one in several). The prepared graph is kept on disk; see cache.ts.
  * @throws ModelError naming the file, node or field
  */
 export async function loadModel(nameOrPath: string, options: LoadModelOptions = {}): Promise<PreparedModel> {
@@ -64,7 +65,8 @@ export function modelFile({ path }: ModelLocation): string {
   const graphs = [join(path, "model.onnx"), join(path, "onnx", "model.onnx")].filter((file) => existsSync(file));
   if (graphs[0]) return graphs[0];
   if (hasCheckpoint(path)) return path;
-  const ggufs = readdirSync(path).filter((name) => extname(name) === ".gguf");
+  const files = readdirSync(path).filter((name) => extname(name) === ".gguf");
+  const ggufs = withoutFurtherParts(files, (name) => name);
   if (ggufs.length === 1) return join(path, ggufs[0]!);
   throw new ModelError(
     "file_missing",

@@ -3,6 +3,7 @@ import { homedir } from "node:os";
 import { basename, dirname, extname, join, resolve } from "node:path";
 import { packageRoot } from "../attention/root.ts";
 import { ModelError } from "./errors.ts";
+import { ggufStem } from "./gguf/part-names.ts";
 import { catalogue } from "./pull/catalogue.ts";
 import { nameOf, readManifest } from "./pull/manifest.ts";
 import { hasTag, parseReference } from "./pull/reference.ts";
@@ -98,6 +99,7 @@ function pullHint(name: string): string {
 /** "…/smollm2/onnx/model.onnx" and "…/smollm2" are "smollm2"; "…/llama-q4.gguf" is "llama-q4". */
 export function servedName(path: string): string {
   if (statSync(path).isDirectory()) return basename(path);
+  if (extname(path) === ".gguf") return basename(ggufStem(path));
   if (extname(path) !== ".onnx") return basename(path, extname(path));
   const folder = dirname(path);
   return basename(basename(folder) === "onnx" ? dirname(folder) : folder);

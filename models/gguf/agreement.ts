@@ -27,7 +27,7 @@ export function checkAgreement(file: GgufFile, config: ModelConfig): void {
     if (tensor.shape.join() === shape.join()) continue;
     throw new ModelError(
       "file_invalid",
-      `${file.path}: tensor "${name}" has shape [${tensor.shape.join(", ")}]; by the metadata it is [${shape.join(", ")}]`,
+      `${tensor.path}: tensor "${name}" has shape [${tensor.shape.join(", ")}]; by the metadata it is [${shape.join(", ")}]`,
     );
   }
 }

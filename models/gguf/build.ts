@@ -17,7 +17,7 @@ export async function buildGgufGraph(
   return {
     ...built,
     format: "gguf",
-    files: [{ path: file.path, bytes: file.bytes }],
+    files: file.parts,
     removedInputs: [],
     removedOutputs: [],
     nodesBefore: 0,

@@ -5,11 +5,12 @@ import { convert } from "../convert/index.ts";
 import type { LoadModelOptions, PreparedModel } from "../types.ts";
 import { checkAgreement } from "./agreement.ts";
 import { ggufConfig } from "./config.ts";
+import { ggufStem } from "./part-names.ts";
 import { openGguf } from "./reader.ts";
 import { ggufTokenizer } from "./tokenizer.ts";
 
 /**
- * Makes a GGUF file ready for a session: its tokenizer, chat template and configuration, and a canonical graph built from
+ * Makes a GGUF file, or a model in several of which one is named, ready for a session: its tokenizer, chat template and configuration, and a canonical graph built from
  * its weights, which keep their quantisation. The graph is cached, see cache.ts.
  * @throws ModelError naming the file, tensor or metadata key
  */
@@ -20,15 +21,15 @@ export async function importGguf(path: string, options: LoadModelOptions = {}): 
     const config = ggufConfig(file);
     checkAgreement(file, config);
     const tokenizer = ggufTokenizer(file);
-    const name = basename(path, ".gguf");
+    const name = basename(ggufStem(file.path));
     const prepared = await prepareGraph({
-      folder: dirname(path),
+      folder: dirname(file.path),
       label: [name, ...styleSuffixes(style)].join("-"),
-      files: [path],
+      files: file.parts.map((part) => part.path),
       options,
-      build: (folder) => convert({ format: "gguf", path, config, folder, style }, file.bytes, options),
+      build: (folder) => convert({ format: "gguf", path: file.path, config, folder, style }, file.bytes, options),
     });
-    return { name, source: path, config, tokenizer, ...prepared };
+    return { name, source: file.path, config, tokenizer, ...prepared };
   } finally {
     file.close();
   }

@@ -4,11 +4,14 @@ import { Fields } from "../fields.ts";
 import { openModelFile, readRange } from "../file-range.ts";
 import { Cursor } from "./cursor.ts";
 import { type Header, readHeader, type TensorEntry } from "./header.ts";
+import { isPart, joinParts } from "./parts.ts";
 import { supportedTypes, type TensorType, tensorTypeOf, typeNameOf } from "./types.ts";
 
 /** One tensor's entry. Only its place is known; `GgufFile.read` fetches the bytes. */
 export interface GgufTensor {
   readonly name: string;
+  /** The file that it is in. */
+  readonly path: string;
   readonly type: TensorType;
   /** Outermost first, as in ONNX and torch (GGUF itself lists the innermost first). */
   readonly shape: readonly number[];
@@ -17,10 +20,19 @@ export interface GgufTensor {
   readonly bytes: number;
 }
 
-/** An open GGUF file: metadata and tensor entries in memory, tensor data read on demand. Close it. */
-export interface GgufFile {
+/** A file of a model. */
+export interface GgufPart {
   readonly path: string;
   readonly bytes: number;
+}
+
+/** An open model, in one GGUF file or several: metadata and tensor entries in memory, tensor data read on demand. Close it. */
+export interface GgufFile {
+  /** Of the first part, which has the metadata. */
+  readonly path: string;
+  /** Of all parts. */
+  readonly bytes: number;
+  readonly parts: readonly GgufPart[];
   /** Metadata by key; errors of its readers name the file and the key. */
   readonly metadata: Fields;
   readonly tensors: ReadonlyMap<string, GgufTensor>;
@@ -35,11 +47,17 @@ const HEADER_BYTES = 24;
 const COUNTS_OFFSET = 8;
 
 /**
- * Opens a GGUF file (version 2 or 3, little-endian) and checks that every tensor's data is inside it.
+ * Opens a GGUF file (version 2 or 3, little-endian), with the others if it is one of several parts, and checks that every tensor's data is
+ * inside its file.
  * @throws ModelError file_missing, file_truncated, file_invalid or unsupported_graph (a tensor type that is not known),
  *   naming the file, the tensor and the numbers
  */
 export async function openGguf(path: string): Promise<GgufFile> {
+  const file = openFile(path);
+  return isPart(file) ? joinParts(file, openFile) : file;
+}
+
+function openFile(path: string): GgufFile {
   const descriptor = openModelFile(path);
   try {
     const bytes = fstatSync(descriptor).size;
@@ -49,6 +67,7 @@ export async function openGguf(path: string): Promise<GgufFile> {
     return {
       path,
       bytes,
+      parts: [{ path, bytes }],
       metadata: new Fields(header.metadata, path),
       tensors,
       read: ({ name, offset, bytes: size }) => readRange(path, descriptor, offset, size, `tensor "${name}"`),
@@ -108,5 +127,5 @@ function placeTensor(path: string, bytes: number, dataOffset: number, entry: Ten
       `${path} is truncated: it has ${bytes} bytes, tensor "${name}" is at ${offset} to ${offset + length}`,
     );
   }
-  return { name, type, shape, offset, bytes: length };
+  return { name, path, type, shape, offset, bytes: length };
 }

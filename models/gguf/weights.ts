@@ -27,7 +27,7 @@ export function ggufWeights(file: GgufFile, config: ModelConfig): WeightSource {
     if (tensor.shape.join() !== shape.join()) {
       throw new ModelError(
         "file_invalid",
-        `${file.path}: tensor "${tensor.name}" has shape [${tensor.shape.join(", ")}], [${shape.join(", ")}] was expected`,
+        `${tensor.path}: tensor "${tensor.name}" has shape [${tensor.shape.join(", ")}], [${shape.join(", ")}] was expected`,
       );
     }
     return tensor;
@@ -51,7 +51,7 @@ export function ggufWeights(file: GgufFile, config: ModelConfig): WeightSource {
       const asStored = rowOrder(name, tensor, config) === undefined;
       return {
         ...{ kind: "dense", rows, columns, dtype: denseTypes[type] },
-        ...(asStored ? { pieces: [{ path: file.path, offset: tensor.offset, rows }] } : {}),
+        ...(asStored ? { pieces: [{ path: tensor.path, offset: tensor.offset, rows }] } : {}),
         read: () => read(name, tensor),
       };
     },

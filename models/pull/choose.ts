@@ -1,6 +1,7 @@
 import { posix } from "node:path";
 import { ModelError } from "../errors.ts";
 import { genaiFile } from "../genai/config.ts";
+import { partPaths, withoutFurtherParts } from "../gguf/part-names.ts";
 import { hasTag } from "./reference.ts";
 
 /** A file that a hub or a folder offers. */
@@ -102,9 +103,10 @@ function onlyGguf(offered: readonly OfferedFile[], source: string): string {
   );
 }
 
-/** Projectors of pictures are no models. */
+/** Projectors of pictures are no models. Of a model in parts the first is given. */
 function ggufsOf<File extends OfferedFile>(offered: readonly File[]): File[] {
-  return offered.filter(({ path }) => path.endsWith(".gguf") && !posix.basename(path).startsWith("mmproj"));
+  const ggufs = offered.filter(({ path }) => path.endsWith(".gguf") && !posix.basename(path).startsWith("mmproj"));
+  return withoutFurtherParts(ggufs, ({ path }) => path);
 }
 
 function weightFiles(offered: readonly OfferedFile[]): OfferedFile[] {
@@ -127,17 +129,18 @@ function checkpointOf<File extends OfferedFile>(offered: readonly File[], source
   );
 }
 
-/** The files that hold the weights of `main`: itself, and an ONNX graph's external data. */
+/** The files that hold the weights of `main`: itself, the other parts of a GGUF, and an ONNX graph's external data. */
 function weightsOf<File extends OfferedFile>(offered: readonly File[], source: string, main: string): File[] {
-  const parts = /-\d{5}-of-(\d{5})\.gguf$/.exec(main)?.[1];
-  if (parts !== undefined) {
+  const parts = main.endsWith(".gguf") ? partPaths(main) : [main];
+  const missing = parts.filter((part) => !offered.some(({ path }) => path === part));
+  if (missing.length > 0) {
     throw new ModelError(
-      "file_invalid",
-      `${source}: ${main} is one of ${Number(parts)} parts; only whole GGUF files can be served`,
+      "file_missing",
+      `${source}: ${main} is one of ${parts.length} parts, of which ${missing.length} are missing: ${missing.slice(0, 5).join(", ")}`,
     );
   }
   const isData = (path: string) => path.startsWith(`${main}_data`) || path.startsWith(`${main}.data`);
-  return offered.filter(({ path }) => path === main || (main.endsWith(".onnx") && isData(path)));
+  return offered.filter(({ path }) => parts.includes(path) || (main.endsWith(".onnx") && isData(path)));
 }
 
 /** `weights` with what lies beside them; exports keep the graph in onnx/ and everything else above it. */

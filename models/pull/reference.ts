@@ -1,4 +1,5 @@
 import { ModelError } from "../errors.ts";
+import { ggufStem } from "../gguf/part-names.ts";
 
 /** A model on a hub: `org/name`, `org/name@revision`, `org/name:file`, `org/name@revision:file`. */
 export interface HubReference {
@@ -25,10 +26,11 @@ export function referenceName({ repo, revision, file }: HubReference): string {
   return `${repo}${revision === undefined ? "" : `@${revision}`}${file === undefined ? "" : `:${file}`}`;
 }
 
-/** The last part of the name of a file as a quantisation's tag: "Q4_K_M" fits "llama-Q4_K_M.gguf". */
+/** The last part of the name of a GGUF as a quantisation's tag: "Q4_K_M" fits "llama-Q4_K_M.gguf" and "llama-Q4_K_M-00001-of-00002.gguf". */
 export function hasTag(path: string, tag: string): boolean {
-  const name = path.slice(path.lastIndexOf("/") + 1).toLowerCase();
-  return ["-", ".", "_"].some((sign) => name.endsWith(`${sign}${tag.toLowerCase()}.gguf`));
+  if (!path.endsWith(".gguf")) return false;
+  const name = ggufStem(path.slice(path.lastIndexOf("/") + 1)).toLowerCase();
+  return ["-", ".", "_"].some((sign) => name.endsWith(`${sign}${tag.toLowerCase()}`));
 }
 
 /**

@@ -67,6 +67,13 @@ describe("the files of a model", () => {
     expect(choose([...config, ...offered, ...deep], wish)).toEqual({ files, main });
   });
 
+  it.each(["Q4_K_M", "q/m-Q4_K_M-00001-of-00002.gguf"])("takes all parts of a GGUF: %s", (wish) => {
+    const parts = ["q/m-Q4_K_M-00001-of-00002.gguf", "q/m-Q4_K_M-00002-of-00002.gguf"];
+    const offered = [...parts, "q/m-Q8_0.gguf"];
+    expect(choose(offered, wish)).toEqual({ files: parts, main: parts[0] });
+    expect(choose(parts)).toEqual({ files: parts, main: parts[0] });
+  });
+
   it.each<[string, string[], string | undefined, RegExp]>([
     ["nothing", [], undefined, /^org\/model has no model that can be served: looked for.*file$/],
     ["pickles", ["pytorch_model.bin"], undefined, /it has:\n {2}pytorch_model\.bin \(1\.5 kB\)/],
@@ -74,7 +81,12 @@ describe("the files of a model", () => {
     ["an adapter", ["adapter_model.safetensors"], undefined, /no model that can be served.*adapter_model/s],
     ["a graph alone", ["model.onnx"], undefined, /no config\.json and no tokenizer\.json/],
     ["one of two shards", ["model-00001-of-00002.safetensors", ...config], undefined, /1 of 2 shards and no .*index/],
-    ["GGUF parts", ["m-00001-of-00003.gguf"], undefined, /is one of 3 parts/],
+    [
+      "two of three parts",
+      ["m-00001-of-00003.gguf", "m-00003-of-00003.gguf"],
+      undefined,
+      /m-00001-of-00003.gguf is one of 3 parts, of which 1 are missing: m-00002-of-00003.gguf/,
+    ],
     ["a file that is no model", ["README.md"], "README.md", /README\.md is no \.gguf, \.onnx or \.safetensors file/],
     [
       "two files for a tag",
