@@ -24,7 +24,7 @@ export function addSweep(bench: Command, io: CliIo, exit: (code: number) => void
   addModelOptions(sweep, MODEL);
   const context = new Option(
     "--context <list>",
-    "positions in each sequence's cache, separated by commas (default: 512 to 32768, doubling)",
+    "positions in each sequence's cache, separated by commas (default: 512 to 131072, doubling)",
   );
   const batch = new Option("--batch <list>", "sequences of a step, separated by commas (default: 1 to 32, doubling)");
   sweep

@@ -22,7 +22,7 @@ import { measurementsOf } from "./measurements.ts";
 import { blocksOf, type Cell, cellsOf, fitting, nameOf, sourceBlocks } from "./plan.ts";
 import { progressOf, tablesOf, withoutCrossover } from "./table.ts";
 
-const CONTEXTS = [512, 1024, 2048, 4096, 8192, 16_384, 32_768];
+const CONTEXTS = [512, 1024, 2048, 4096, 8192, 16_384, 32_768, 65_536, 131_072];
 const BATCHES = [1, 2, 4, 8, 16, 32];
 const QUICK = { contexts: [1024, 4096, 16_384], batches: [1, 8], variants: "dense,default,sparq:1/8" };
 const ROUNDS = { full: 9, quick: 3 };

@@ -1,4 +1,5 @@
 import type { EvalReport } from "../eval/types.ts";
+import type { BenchRecord } from "../record/record.ts";
 import { SPEEDUP } from "../sweep/crossover.ts";
 import { names as sweep } from "../sweep/measurements.ts";
 import { compareTable } from "./compare.ts";
@@ -35,21 +36,24 @@ const answers = [
 ];
 const agreement = { task: "agreement", metrics: ["KL", "largest KL", "same top-1"] };
 
+/** Steps of dense attention and of these variants, and how many times faster than dense each is. */
+const sweepColumns = (steps: readonly string[]) => [
+  ...["dense", ...steps].map((variant) => ({ title: variant, name: sweep.step, labels: { variant } })),
+  ...["default", "sparq:1/2", "sparq:1/4", "sparq:1/8"].map((variant) => {
+    return { title: `dense / ${variant}`, name: SPEEDUP, labels: { variant } };
+  }),
+];
+
 /** The tables that documents can have, by the names in their marks. */
 export const tables: Readonly<Record<string, (load: Load) => string>> = {
   compare: (load) => compareTable(load("compare")),
-  sweep: (load) =>
-    pivotTable(
-      load("sweep"),
-      ["batch", "context"],
-      [
-        { title: "dense", name: sweep.step, labels: { variant: "dense" } },
-        ...["default", "sparq:1/4", "sparq:1/8"].flatMap((variant) => [
-          { title: variant, name: sweep.step, labels: { variant } },
-          { title: `dense / ${variant}`, name: SPEEDUP, labels: { variant } },
-        ]),
-      ],
-    ),
+  "sweep-short": (load) => {
+    const { measurements, ...record } = load("sweep") as BenchRecord;
+    const contexts = new Set([1024, 2048, 4096, 16_384, 65_536]);
+    const short = measurements.filter(({ labels }) => contexts.has(Number(labels.context)));
+    return pivotTable({ ...record, measurements: short }, ["batch", "context"], sweepColumns(["default"]));
+  },
+  sweep: (load) => pivotTable(load("sweep"), ["batch", "context"], sweepColumns([])),
   throughput: (load) =>
     pivotTable(
       load("throughput"),
