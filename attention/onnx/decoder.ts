@@ -1,12 +1,16 @@
+import { statSync } from "node:fs";
 import { InferenceSession, Tensor } from "onnxruntime-node";
 import { ModelError, messageOf } from "../../models/errors.ts";
+import { readModel } from "../../models/onnx/proto.ts";
 import type { CacheSlot, DecoderSignature, PlainInput, ValueMetadata } from "./signature.ts";
 import { bytesOf, floatsOf, integers } from "./tensors.ts";
 
 /** Logits that a run makes at most, 64 MB of them: a graph gives those of all its rows, wanted or not. */
 const MOST_LOGITS = 2 ** 24;
+/** Bytes of a graph, mostly without its weights, that is looked through before ONNX Runtime opens it. */
+const MOST_READ = 2 ** 26;
 
-/** Keys and values of positions 0..length - 1, in the order of the signature's slots. */
+/** Keys and values of positions 0..length - 1, in the order of the signature's slots; of none for a graph without them. */
 export interface Past {
   readonly length: number;
   readonly tensors: readonly Tensor[];
@@ -37,8 +41,12 @@ export class OnnxDecoder {
     this.session = session;
   }
 
-  /** Throws ModelError "unsupported_graph" with ONNX Runtime's reason. */
+  /**
+   * Throws ModelError "file_missing", "file_truncated" or "file_invalid" for a file that is damaged or whose weights are, with the
+   * numbers; "unsupported_graph" with ONNX Runtime's reason.
+   */
   static async open(path: string, threads: number): Promise<OnnxDecoder> {
+    checkFiles(path);
     try {
       const options = {
         intraOpNumThreads: threads,
@@ -150,12 +158,23 @@ export class OnnxDecoder {
     for (const [i, { input }] of slots.entries()) feeds[input] = run.past.tensors[i]!;
     const fetched = [...slots.map(({ output }) => output), ...(run.wanted > 0 ? [logits] : [])];
     const results = await this.session.run(feeds, fetched);
-    const length = run.past.length + run.ids.length;
+    const length = slots.length === 0 ? 0 : run.past.length + run.ids.length;
     const tensors = slots.map((slot) => checkedPresent(slot, results[slot.output] as Tensor, length));
     return {
       logits: run.wanted > 0 ? floatsOf(results[logits] as Tensor) : new Float32Array(0),
       past: { length, tensors },
     };
+  }
+}
+
+/** What ONNX Runtime would say of damaged files without naming them. One with weights inside is not read twice for that. */
+function checkFiles(path: string): void {
+  if (statSync(path).size > MOST_READ) return;
+  try {
+    readModel(path);
+  } catch (error) {
+    // Whatever else the reader does not know, ONNX Runtime may.
+    if (error instanceof ModelError && error.code.startsWith("file_")) throw error;
   }
 }
 

@@ -7,7 +7,7 @@ import { commonCharacters } from "../metrics/text.ts";
 import type { GenerationItem, LayerAgreement, ScoringItem } from "../types.ts";
 import { layoutKey, parseVariant, settingsOf, sharingGroups, type Variant } from "../variants.ts";
 import { type GeneratorOptions, generateTexts } from "./generator.ts";
-import { generateOnnxTexts, OnnxDecoder, predictOnnx } from "./onnx.ts";
+import { generateOnnxTexts, OnnxModel, predictOnnx } from "./onnx.ts";
 import { type DecodedRows, RowTally } from "./row-tally.ts";
 import { longest, passageOf } from "./scorer.ts";
 
@@ -61,7 +61,7 @@ async function compareRows(
   }
   const tallies = variants.map(() => new RowTally());
   const foreign = variants.some(({ family }) => family === "onnx")
-    ? await OnnxDecoder.open(model, threads ?? defaultThreads())
+    ? await OnnxModel.open(model, threads ?? defaultThreads())
     : null;
   try {
     for (const { tokens, next } of passages) {

@@ -9,7 +9,7 @@ import { sharingGroups, type Variant } from "../variants.ts";
 import { type Agreement, compareWithDense } from "./agreement.ts";
 import type { Backend, Measurement } from "./backend.ts";
 import { type GeneratorOptions, generateTexts } from "./generator.ts";
-import { generateOnnx, OnnxDecoder, scoreOnnx } from "./onnx.ts";
+import { generateOnnx, OnnxModel, scoreOnnx } from "./onnx.ts";
 import { encodePrompt } from "./prompts.ts";
 import { scoreTexts } from "./scorer.ts";
 
@@ -102,7 +102,7 @@ async function scored(
 
 /** One item after the other, since the graph is as it was found. */
 async function measureOnnx(items: readonly Item[], options: GeneratorOptions): Promise<Measurement> {
-  const decoder = await OnnxDecoder.open(options.model, options.threads ?? defaultThreads());
+  const decoder = await OnnxModel.open(options.model, options.threads ?? defaultThreads());
   const own = { ...options, config: options.model.config };
   try {
     const values: number[] = [];

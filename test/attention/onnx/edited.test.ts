@@ -1,3 +1,4 @@
+import { rmSync, truncateSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { openDecoder } from "../../../attention/onnx/session.ts";
@@ -9,8 +10,10 @@ import {
   type GraphProto,
   int64Tensor,
   makeNode,
+  readModel,
   tensorToFloat32,
   type ValueInfoProto,
+  writeModel,
 } from "../../../models/onnx/proto.ts";
 import { editedExport, nthNode, readConfig, readGolden, removeTemporaryFolders } from "../../models/exports.ts";
 import { dense } from "../../support/dense.ts";
@@ -96,9 +99,12 @@ describe("an export whose caches and logits are float16", () => {
 });
 
 describe("an export that gives the last token's logits only", () => {
-  it.each([[variant], ["llama-dynamo-sdpa-18-no-past"]])("%s has those of all that are asked for", async (name) => {
-    await expectGolden(editedExport(name, lastLogits), [5, 6, 20], 2e-5);
-  });
+  it.each([[variant], ["llama-dynamo-sdpa-18-no-past"], ["llama-script-eager-17-no-past"]])(
+    "%s has those of all that are asked for",
+    async (name) => {
+      await expectGolden(editedExport(name, lastLogits), [5, 6, 20], 2e-5);
+    },
+  );
 });
 
 describe("an export that ONNX Runtime fails to run for some tokens", () => {
@@ -152,6 +158,24 @@ describe("what is refused when it is opened", () => {
       code: "unsupported_graph",
       message: expect.stringMatching(/ONNX Runtime cannot open .*model\.onnx: .*Softmin/s),
     });
+  });
+
+  it.each<[string, (data: string, model: string) => void, string, RegExp]>([
+    ["missing weights", (data) => rmSync(data), "file_missing", /the weights file .* is missing; .* keeps tensor/],
+    [
+      "truncated weights",
+      (data) => truncateSync(data, 100),
+      "file_truncated",
+      /is truncated: it has 100 bytes, tensor "/,
+    ],
+    ["a truncated graph", (_, model) => truncateSync(model, 5000), "file_invalid", /\(5000 bytes\) is truncated/],
+  ])("are %s, by file and numbers", async (_, damage, code, message) => {
+    const folder = editedExport("neox-script-sdpa-18-f16-external");
+    const path = join(folder, "model.onnx");
+    const model = readModel(path);
+    writeModel(path, model, { externalData: { location: "weights.bin", threshold: 64 } });
+    damage(join(folder, "weights.bin"), path);
+    await expect(open(folder)).rejects.toMatchObject({ code, message: expect.stringMatching(message) });
   });
 
   it("is a cache that does not grow with the text", async () => {
