@@ -1,6 +1,6 @@
 import { setMaxListeners } from "node:events";
 import { EventQueue, QueueReader } from "./engine/event-queue.ts";
-import type { Engine, GenerateRequest, TokenEvent } from "./engine/types.ts";
+import type { Engine, GenerateRequest, GenerationSummary, TokenEvent } from "./engine/types.ts";
 
 /** A token of one of the sequences that answer a request. */
 export interface ChoiceEvent {
@@ -11,12 +11,13 @@ export interface ChoiceEvent {
 /**
  * Starts all sequences of a request; their tokens come in the order in which they are made. Rejects if the engine refuses
  * one, which it does before anything runs; the iterator throws what happens later. Aborting `signal` ends all of them,
- * and must happen if the iterator is given up unread.
+ * and must happen if the iterator is given up unread. `onEnd` is told what each cost, before the iterator ends.
  */
 export async function startChoices(
   engine: Engine,
   requests: readonly GenerateRequest[],
   signal: AbortSignal,
+  onEnd: (index: number, summary: GenerationSummary) => void = () => {},
 ): Promise<AsyncGenerator<ChoiceEvent, void, void>> {
   const siblings = new AbortController();
   const either = AbortSignal.any([signal, siblings.signal]);
@@ -27,10 +28,13 @@ export async function startChoices(
   const pump = async (request: GenerateRequest, index: number) => {
     let begun = false;
     try {
-      for await (const event of engine.generate(request, either)) {
+      const generation = engine.generate(request, either);
+      let next = await generation.next();
+      for (; !next.done; next = await generation.next()) {
         begun = true;
-        events.push({ index, event });
+        events.push({ index, event: next.value });
       }
+      onEnd(index, next.value);
     } catch (error) {
       if (!begun) refusal ??= { error };
       throw error;

@@ -224,10 +224,18 @@ export function newId(prefix: "cmpl" | "chatcmpl"): string {
   return `${prefix}-${randomUUID().replaceAll("-", "")}`;
 }
 
-export function usageOf(promptTokens: number, completionTokens: number) {
+export interface TokenCounts {
+  readonly prompt: number;
+  /** Of these, found in the prefix cache. */
+  readonly cached: number;
+  readonly completion: number;
+}
+
+export function usageOf({ prompt, cached, completion }: TokenCounts) {
   return {
-    prompt_tokens: promptTokens,
-    completion_tokens: completionTokens,
-    total_tokens: promptTokens + completionTokens,
+    prompt_tokens: prompt,
+    completion_tokens: completion,
+    total_tokens: prompt + completion,
+    prompt_tokens_details: { cached_tokens: cached },
   };
 }

@@ -61,7 +61,7 @@ async function run(serving: Serving, options: GenerateOptions, write: (text: str
     model: serving.name,
     text: texts.join(""),
     finish_reason: finishReason,
-    usage: usageOf(promptIds.length, tokens),
+    usage: usageOf({ prompt: promptIds.length, cached: 0, completion: tokens }),
     seconds_to_first_token: (firstToken - started) / 1000,
     /** Of the tokens after the first. */
     tokens_per_second: tokens > 1 ? (tokens - 1) / decodeSeconds : null,

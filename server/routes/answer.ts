@@ -6,7 +6,7 @@ import type { AppOptions } from "../app.ts";
 import { type ChoiceEvent, startChoices } from "../choices.ts";
 import type { FinishReason, GenerateRequest, TokenEvent } from "../engine/types.ts";
 import { apiErrors, toApiError } from "../errors.ts";
-import { type GenerationFields, usageOf } from "../requests.ts";
+import type { GenerationFields, usageOf } from "../requests.ts";
 import type { Serving } from "../serving.ts";
 import { type EventStreamOptions, eventStream, eventStreamHeaders } from "../sse.ts";
 
@@ -55,12 +55,14 @@ export async function answer(
   clientGone.addEventListener("abort", () => left.abort(), { once: true });
   if (clientGone.aborted) left.abort();
   const requestLog = context.get("requestLog");
-  const tally = new AnswerTally(request.promptTokens, request.requests.length);
+  const tally = new AnswerTally(request.promptTokens, request.requests);
   const sumUp = () => requestLog.note(tally.summary(left.signal.aborted ? "abort" : "error"));
   if (options.logPrompts) logPrompts(requestLog.log, request, serving);
   try {
     const requests = ofTenant(request.requests, context.get("tenant"), options.cacheSaltPerKey ?? false);
-    const events = await startChoices(serving.engine, requests, left.signal);
+    const events = await startChoices(serving.engine, requests, left.signal, (index, summary) =>
+      tally.ended(index, summary),
+    );
     if (!request.fields.stream) return context.json(await wholeAnswer(events, request, format, tally).finally(sumUp));
     requestLog.defer();
     const body = eventStream(events, {
@@ -120,8 +122,7 @@ async function wholeAnswer(
     const text = events.map((event) => event.text).join("");
     return { index, text, finishReason: events.at(-1)?.finishReason ?? "length", events };
   });
-  const total = tokens.reduce((sum, { length }) => sum + length, 0);
-  return format.whole(request.choose?.(choices) ?? choices, usageOf(request.promptTokens, total));
+  return format.whole(request.choose?.(choices) ?? choices, tally.usage);
 }
 
 /** The chunks of each token, and those at the end. */
@@ -133,18 +134,16 @@ function streamedAnswer(
   const includeUsage = request.fields.stream_options?.include_usage ?? false;
   const noUsage = includeUsage ? null : undefined;
   const silent = new Set(request.requests.keys());
-  let tokens = 0;
   return {
     chunksOf: (event) => {
       tally.count(event);
-      tokens += 1;
       const first = silent.delete(event.index);
       return format.tokenChunks(event, first).map((choice) => format.chunk(choice, noUsage));
     },
     lastChunks: () => {
       const empty = [...silent].flatMap((index) => format.emptyChunks(index));
       const chunks = empty.map((choice) => format.chunk(choice, noUsage));
-      return includeUsage ? [...chunks, format.chunk(null, usageOf(request.promptTokens, tokens))] : chunks;
+      return includeUsage ? [...chunks, format.chunk(null, tally.usage)] : chunks;
     },
   };
 }

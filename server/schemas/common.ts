@@ -144,7 +144,14 @@ export const topLogprobs = integer.min(0).max(MOST_LOGPROBS);
 export { integer, neutralOnly };
 
 export const usageSchema = z
-  .object({ prompt_tokens: integer, completion_tokens: integer, total_tokens: integer })
+  .object({
+    prompt_tokens: integer,
+    completion_tokens: integer,
+    total_tokens: integer,
+    prompt_tokens_details: z.object({
+      cached_tokens: integer.openapi({ description: "Tokens of the prompts that the prefix cache had" }),
+    }),
+  })
   .openapi("Usage");
 
 export const finishReasonSchema = z.enum(["stop", "length"]);

@@ -89,6 +89,7 @@ describe("lm-evaluation-harness", () => {
       prompt_tokens: total,
       completion_tokens: 3 * maxTokens,
       total_tokens: total + 3 * maxTokens,
+      prompt_tokens_details: { cached_tokens: expect.any(Number) },
     });
   });
 

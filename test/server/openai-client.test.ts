@@ -80,7 +80,7 @@ describe("the openai client", () => {
       null,
       null,
       null,
-      { prompt_tokens: 3, completion_tokens: 3, total_tokens: 6 },
+      { prompt_tokens: 3, completion_tokens: 3, total_tokens: 6, prompt_tokens_details: { cached_tokens: 0 } },
     ]);
     expect(new Set(chunks.map(({ id, created }) => `${id} ${created}`)).size).toBe(1);
   });
@@ -117,8 +117,29 @@ describe("the openai client", () => {
       [2, "7,8 40"],
       [3, "7,8 41"],
     ]);
-    expect(answer.usage).toEqual({ prompt_tokens: 4, completion_tokens: 4, total_tokens: 8 });
+    expect(answer.usage).toMatchObject({ prompt_tokens: 4, completion_tokens: 4, total_tokens: 8 });
     expect(new Set(engine.requests.map(({ id }) => id)).size).toBe(4);
+  });
+
+  it("is told how much of each prompt was cached, once for all choices of a prompt, streamed or not", async () => {
+    const { openai, engine } = await start();
+    engine.cachedPromptTokens = 2;
+    const options = { model, prompt: ["Hello", "Hello"], n: 3, max_tokens: 2, temperature: 1 };
+    const whole = await openai.completions.create(options);
+    expect(whole.usage).toEqual({
+      ...{ prompt_tokens: 6, completion_tokens: 12, total_tokens: 18 },
+      prompt_tokens_details: { cached_tokens: 4 },
+    });
+    const stream = await openai.completions.create({
+      ...options,
+      stream: true,
+      stream_options: { include_usage: true },
+    });
+    let last: unknown;
+    for await (const chunk of stream) last = chunk.usage;
+    expect(last).toEqual(whole.usage);
+    const chat = await openai.chat.completions.create({ model, messages: hello, max_tokens: 1 });
+    expect(chat.usage?.prompt_tokens_details).toEqual({ cached_tokens: 2 });
   });
 
   it("streams n choices, each with one role and one reason", async () => {

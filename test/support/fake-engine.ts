@@ -26,6 +26,8 @@ export class FakeEngine implements Engine {
   readonly requests: GenerateRequest[] = [];
   running = 0;
   closed = false;
+  /** That every request is said to have found. */
+  cachedPromptTokens = 0;
   private readonly script: Script;
 
   constructor(script: Script) {
@@ -55,7 +57,8 @@ export class FakeEngine implements Engine {
         yield logprobs ? { ...token, logprobs } : token;
         if (finishReason !== null) break;
       }
-      return { promptTokens: request.promptIds.length, completionTokens, cachedPromptTokens: 0, preemptions: 0 };
+      const cachedPromptTokens = this.cachedPromptTokens;
+      return { promptTokens: request.promptIds.length, completionTokens, cachedPromptTokens, preemptions: 0 };
     } finally {
       this.running -= 1;
     }
