@@ -29,11 +29,12 @@ export function possibleLayouts(found: FoundAttention, config: ModelConfig): Lay
   const operands = [found.query, found.key, found.value];
   const alone: Slot = { offset: 0, headStride: config.headDim };
   const layouts = schemes(config).flatMap(({ name, parts }) => {
-    const sharing = new Set(
-      operands.filter((operand, part) => parts[part]!.shared && !isHeadNorm(operand)).map(tensorOf),
-    );
+    const tensors = (shared: boolean) =>
+      operands.filter((operand, part) => parts[part]!.shared === shared && !isHeadNorm(operand)).map(tensorOf);
+    const together = new Set(tensors(true));
+    const apart = tensors(false);
     const fits = operands.every((operand, part) => isHeadNorm(operand) || operand.width === parts[part]!.width);
-    if (!fits || sharing.size > 1) return [];
+    if (!fits || together.size > 1 || new Set([...together, ...apart]).size < together.size + apart.length) return [];
     const [query, key, value] = operands.map((operand, part) => (isHeadNorm(operand) ? alone : parts[part]!.slot));
     return [
       { name: operands.some(isHeadNorm) ? `${name}, norms of heads` : name, query: query!, key: key!, value: value! },
