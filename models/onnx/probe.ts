@@ -141,7 +141,8 @@ export async function openCut(flow: Flow, cut: CutGraph, outputs: readonly strin
   return InferenceSession.create(encodeModel(model), {
     intraOpNumThreads: 1,
     graphOptimizationLevel: "disabled",
-    logSeverityLevel: 3,
+    // What fails is thrown and told of, or tried otherwise.
+    logSeverityLevel: 4,
   });
 }
 

@@ -62,9 +62,9 @@ export async function proveAttentions(
     const probes = planProbes(candidates, config);
     const differences = new Map<Hypothesis, number>();
     const ranks = new Map<string, number>();
-    for (const [index, shape] of probes.entries()) {
+    for (const [index, planned] of probes.entries()) {
       onProgress(index, probes.length);
-      const result = await session.run(shape);
+      const { shape, result } = await runOrShorten(session, planned);
       for (const candidate of candidates) {
         const { attention, left } = candidate;
         ranks.set(attention.context, result.outputs.get(attention.context)!.dims.length);
@@ -90,6 +90,20 @@ export async function proveAttentions(
     return { attentions, inverseFrequencies: exact.inverseFrequencies };
   } finally {
     await session.close();
+  }
+}
+
+/**
+ * Some masks are made for a prompt alone and for one token behind a cache: for several tokens behind one the graph fails, and
+ * then a probe of one token is run in its place.
+ */
+async function runOrShorten(session: AttentionProbe, shape: Probe): Promise<{ shape: Probe; result: ProbeResult }> {
+  try {
+    return { shape, result: await session.run(shape) };
+  } catch (error) {
+    if (shape.past === 0 || shape.tokens === 1) throw error;
+    const shorter = { ...shape, tokens: 1, past: shape.past + shape.tokens - 1 };
+    return { shape: shorter, result: await session.run(shorter) };
   }
 }
 

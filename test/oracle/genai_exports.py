@@ -17,6 +17,7 @@ import zlib
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import onnx
@@ -51,6 +52,7 @@ class Variant:
     precision: str = "fp32"
     config: dict = field(default_factory=dict)
     options: tuple = ()  # of the builder
+    without: tuple = ()  # what the builder is to believe that the provider cannot do, as others and float16 cannot
     generation: dict = field(default_factory=dict)  # generation_config.json
     lengths: tuple = (PROMPT_LENGTH,)  # of the prompt; logits.bin is for the first one
 
@@ -71,6 +73,13 @@ VARIANTS = {
         options=("windowed_kv_cache=false",)),
     # The builder rounds the scale of Gemma's embeddings to two digits, so it is a whole number here.
     "gemma-fp32": Variant("Gemma", config=ONE_GROUP | {"hidden_size": 16, "tie_word_embeddings": True}),
+    "llama-fp32-multihead": Variant("Llama", config={"num_hidden_layers": 1}, without=("gqa", "packed_attn")),  # KV heads repeated, rope apart
+    "qwen3-fp32-rotary": Variant("Qwen3", config=ONE_GROUP, without=("fused_rope",)),
+    "phi3-fp32-partial": Variant(
+        "Phi3", config=ONE_GROUP | {"original_max_position_embeddings": CONTEXT, "num_key_value_heads": 2,
+                                    "num_hidden_layers": 1, "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0,
+                                                        "partial_rotary_factor": 0.5}},
+        without=("gqa", "packed_attn")),
     "ernie-fp32": Variant("Ernie4_5", config=ONE_GROUP),  # rope turns neighbours
 }
 
@@ -106,7 +115,11 @@ def make_model(variant: Variant, seed: int):
 
 
 def build(model, variant: Variant, folder: Path) -> None:
-    with tempfile.TemporaryDirectory() as work, contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.ExitStack() as stack:
+        work = stack.enter_context(tempfile.TemporaryDirectory())
+        stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+        for ability in variant.without:
+            stack.enter_context(mock.patch.object(builder.Model, f"is_{ability}_supported", lambda self: False))
         model.save_pretrained(work + "/hf")
         make_tokenizer().save_pretrained(work + "/hf")
         places = (None, work + "/hf", str(folder), variant.precision, "cpu", work + "/cache")
@@ -134,7 +147,8 @@ def run_exported(folder: Path, model, prompt: np.ndarray) -> np.ndarray:
     rows = []
     steps = [0, prompt.shape[1] - 2, prompt.shape[1] - 1, prompt.shape[1]]
     for start, end in zip(steps, steps[1:]):
-        inputs = {"input_ids": prompt[:, start:end], "attention_mask": np.ones((1, end), np.int64)}
+        inputs = {"input_ids": prompt[:, start:end], "attention_mask": np.ones((1, end), np.int64),
+                  "position_ids": np.arange(start, end)[None]}
         out = run(path, inputs | cache)
         rows.append(out["logits"][0])
         cache = {name: out[name.replace("past_key_values", "present")] for name in cache}
@@ -164,7 +178,7 @@ def generate(name: str, variant: Variant, seed: int) -> None:
     packages = ("torch", "transformers", "onnxruntime-genai", "onnxruntime")
     write_json(folder / "golden.json", {
         "family": model.config.model_type, "exporter": "onnxruntime-genai", "precision": variant.precision,
-        "options": list(variant.options), "seed": seed, "prompt": prompt[0].tolist(), "lengths": list(variant.lengths),
+        "options": list(variant.options), "without": list(variant.without), "seed": seed, "prompt": prompt[0].tolist(), "lengths": list(variant.lengths),
         "shape": [PROMPT_LENGTH, VOCAB], "versions": {package: version(package) for package in packages},
     })
     size = sum(item.stat().st_size for item in folder.iterdir())
