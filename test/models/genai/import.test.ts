@@ -51,12 +51,13 @@ describe.each(variants)("the builder's %s", (variant) => {
     // Eight bits of each activation are what this builder's quantised products go by, and their rounding is a machine's own.
     const tolerance = precision === "int4" ? 2e-2 : 3e-5;
     expect(await difference(graphPath, config, prompt, logitsOf(variant, "logits.bin"))).toBeLessThan(tolerance);
-    expect(report.attentions).toHaveLength(2);
+    expect(report.attentions.map(({ layer }) => layer)).toEqual(config.layers === 1 ? [0] : [0, 1]);
     expect(report.selfCheck).toBeLessThan(tolerance);
     expect(tokenizer.chatTemplate).toContain("messages");
     const types = graphOf(readModel(graphPath)).node.map(({ opType }) => opType);
-    expect(types.filter((type) => type === "PagedAttention")).toHaveLength(2);
-    expect(types).not.toContain("GroupQueryAttention");
+    expect(types.filter((type) => type === "PagedAttention")).toHaveLength(config.layers);
+    const old = ["GroupQueryAttention", "MultiHeadAttention", "RotaryEmbedding", "If"];
+    expect(types.filter((type) => old.includes(type))).toEqual([]);
   });
 });
 
@@ -108,6 +109,19 @@ describe("rope on neighbours and windows", () => {
       "window of 24",
       "window of 24",
     ]);
+  });
+});
+
+describe("operators apart", () => {
+  it.each([
+    ["llama-fp32-multihead", "separate projections; MultiHeadAttention", 16],
+    ["phi3-fp32-partial", "separate projections; MultiHeadAttention", 8],
+    ["qwen3-fp32-rotary", "queries then keys then values, norms of heads; GroupQueryAttention", 16],
+  ])("are one attention in %s", async (variant, pattern, rotaryDim) => {
+    const { config, report } = await loadModel(copyOf(variant));
+    expect(report.attentions[0]!.pattern).toContain(pattern);
+    expect(config).toMatchObject({ rotaryDim, kvHeads: variant.startsWith("qwen3") ? 1 : 2 });
+    expect(report.removedInputs).toContain("position_ids");
   });
 });
 

@@ -46,6 +46,12 @@ describe("the files of a model", () => {
       ["onnx/model.onnx", "onnx/model.onnx_data", "onnx/model.onnx_data_1"],
       null,
     ],
+    [
+      "the graph of onnxruntime-genai, whatever it is called, before other formats",
+      ["genai_config.json", "phi3-int4.onnx", "phi3-int4.onnx.data", "model.safetensors"],
+      ["genai_config.json", "phi3-int4.onnx", "phi3-int4.onnx.data"],
+      null,
+    ],
     ["the only GGUF, whatever it is called", ["any.gguf", "mmproj-f16.gguf"], ["any.gguf"], "any.gguf"],
   ])("are %s", (_what, offered, expected, main) => {
     expect(choose([...config, ...offered])).toEqual({ files: [...config, ...expected].sort(), main });
@@ -147,5 +153,24 @@ describe("a reference", () => {
     "a/b\n",
   ])("%j is none", (text) => {
     expect(parseReference(text)).toBeNull();
+  });
+});
+
+describe("a folder for onnxruntime-genai", () => {
+  const genai = ["genai_config.json", "tokenizer.json", "model.onnx", "model.onnx.data"];
+
+  it("needs no config.json", () => {
+    expect(choose(genai)).toEqual({ files: [...genai].sort(), main: null });
+    const inside = genai.map((name) => `cpu/${name}`);
+    expect(choose(inside, "cpu/model.onnx")).toEqual({ files: inside.sort(), main: "cpu/model.onnx" });
+  });
+
+  it("needs a tokenizer, and one graph or a name", () => {
+    expect(() => choose(genai.filter((name) => name !== "tokenizer.json"))).toThrow(
+      "no tokenizer.json beside model.onnx",
+    );
+    expect(() => choose([...genai, "other.onnx"])).toThrow(/2 \.onnx files beside genai_config\.json.*name one/);
+    expect(() => choose(["genai_config.json", "tokenizer.json"])).toThrow("0 .onnx files beside genai_config.json");
+    expect(choose([...genai, "other.onnx"], "model.onnx").main).toBe("model.onnx");
   });
 });
