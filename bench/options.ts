@@ -1,5 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { type CacheDtype, cacheDtypes, type ScanDtype, scanDtypes } from "../attention/types.ts";
+import { type Quantisation, quantisations } from "../models/safetensors/quantisations.ts";
 import { flagOf, variableOf } from "../server/cli/options.ts";
 
 /** A whole number from `min` to `max`; commander makes exit code 2 of anything else. */
@@ -22,8 +23,14 @@ export function counts(min: number, max: number): (text: string) => readonly num
 
 export const MAX_CONTEXT = 2 ** 20;
 
+/** What a model is loaded with, where it leaves a choice; SPARQ_QUANTIZE and SPARQ_MAX_CONTEXT set it as well. */
+export interface LoadOptions {
+  readonly quantize?: Quantisation;
+  readonly maxContext?: number;
+}
+
 /** What every measurement of a model takes; SPARQ_MODEL, SPARQ_THREADS, ... set it as well. */
-export interface ModelOptions {
+export interface ModelOptions extends LoadOptions {
   readonly model: string;
   readonly threads?: number;
   readonly kvDtype?: CacheDtype;
@@ -48,9 +55,26 @@ function addingTo(command: Command): AddOption {
   };
 }
 
+export function addLoadOptions(command: Command): Command {
+  const add = addingTo(command);
+  add("--quantize <type>", "keep a checkpoint's weights in int4 or int8 (default: as they are)", quantisations);
+  add(
+    "--max-context <n>",
+    "longest sequence in tokens, by which some models scale rope (default: as the model was made)",
+    count(2, 2 ** 31 - 1),
+  );
+  return command;
+}
+
+/** The options of a command that `loadModel` takes. */
+export function loadOptionsOf({ quantize, maxContext }: LoadOptions): LoadOptions {
+  return { ...(quantize === undefined ? {} : { quantize }), ...(maxContext === undefined ? {} : { maxContext }) };
+}
+
 export function addModelOptions(command: Command, model: string): Command {
   const add = addingTo(command);
   add("--model <name|path>", `a built-in or pulled model, or a file (default: ${model})`);
+  addLoadOptions(command);
   add("--threads <n>", "threads to compute with (default: what this container may use)", count(1, 1024));
   add("--kv-dtype <type>", "how sparq keeps keys and values (default: as sparq serve)", cacheDtypes);
   add("--scan-dtype <type>", "how sparq keeps the keys that SparQ scans (default: as sparq serve)", scanDtypes);

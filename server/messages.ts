@@ -16,13 +16,14 @@ export interface ToolRendering extends Pick<ChatTemplateOptions, "tools" | "answ
  * JSON. Throws ApiError for arguments that are no JSON.
  */
 export function templateMessages(messages: readonly Message[]): ChatMessage[] {
-  return messages.map(({ role, content, name, tool_calls, tool_call_id }, index) => {
+  return messages.map(({ role, content, name, reasoning_content, tool_calls, tool_call_id }, index) => {
     const text = typeof content === "string" ? content : (content ?? []).map((part) => part.text ?? part.refusal);
     const calls = tool_calls?.map((call, i) => templateCall(call, `messages[${index}].tool_calls[${i}]`));
     return {
       role,
       content: typeof text === "string" ? text : text.join("\n"),
       ...(typeof name === "string" ? { name } : {}),
+      ...(typeof reasoning_content === "string" ? { reasoning_content } : {}),
       ...(calls?.length ? { tool_calls: calls } : {}),
       ...(typeof tool_call_id === "string" ? { tool_call_id } : {}),
     };

@@ -8,7 +8,7 @@ import type { PreparedModel } from "../../models/types.ts";
 import type { CliIo } from "../../server/cli/io.ts";
 import { createTokenizer } from "../../server/tokenizer.ts";
 import { attentionOf, cacheOf } from "../attention.ts";
-import { toFlags } from "../options.ts";
+import { loadOptionsOf, toFlags } from "../options.ts";
 import { finish } from "../record/finish.ts";
 import { type BenchRecord, recordOf } from "../record/record.ts";
 import { CHECK_PROMPT, checkAgreement } from "./agreement.ts";
@@ -28,7 +28,7 @@ type Known = Readonly<Record<PeerName, Peer>>;
 
 /** Measures sparq, and the peers that are there; writes tables to stdout, and what else the options ask for. */
 export async function runCompare(options: CompareOptions, io: CliIo, known: Known = peers): Promise<number> {
-  const model = await loadModel(options.model);
+  const model = await loadModel(options.model, loadOptionsOf(options));
   const systems: System[] = [];
   const kept = options.keepFill ? join(userCacheDir(), "bench") : mkdtempSync(join(tmpdir(), "sparq-fills-"));
   try {

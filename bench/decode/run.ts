@@ -7,6 +7,7 @@ import type { ModelConfig } from "../../models/types.ts";
 import type { CliIo } from "../../server/cli/io.ts";
 import { attentionOf, cacheOf, served } from "../attention.ts";
 import { describeMachine } from "../machine.ts";
+import { loadOptionsOf } from "../options.ts";
 import { median } from "../statistics.ts";
 import type { DecodeOptions } from "./command.ts";
 
@@ -29,7 +30,7 @@ const OWN_BLOCKS = 2;
 
 /** Measures decode steps of one model at each context, cut to the model's longest. */
 export async function runDecode(options: DecodeOptions, io: CliIo): Promise<number> {
-  const { config, graphPath } = await loadModel(options.model);
+  const { config, graphPath } = await loadModel(options.model, loadOptionsOf(options));
   const attention = attentionOf(config, options);
   const contexts = [...new Set(options.context.map((context) => Math.min(context, config.maxPositions - 1)))];
   const shared = Math.ceil(Math.max(...contexts) / 64);

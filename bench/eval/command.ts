@@ -1,10 +1,10 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import type { CliIo } from "../../server/cli/io.ts";
 import { variableOf } from "../../server/cli/options.ts";
-import { count, counts, MAX_CONTEXT } from "../options.ts";
+import { addLoadOptions, count, counts, type LoadOptions, MAX_CONTEXT } from "../options.ts";
 
 /** What tasks there are stands in tasks/index.ts, which is not imported before it is needed. */
-export interface EvalOptions {
+export interface EvalOptions extends LoadOptions {
   readonly model?: string;
   /** A server to ask, instead of a model in this process. */
   readonly url?: string;
@@ -35,7 +35,7 @@ export function addEval(program: Command, io: CliIo, exit: (code: number) => voi
     .description("measure what a model gets right by mode of attention; docs/evaluation.md says how");
   const model = new Option("--model <name|path>", "a built-in or pulled model, or a file (default: tiny-llama)");
   const threads = new Option("--threads <n>", "threads to compute with (default: what this container may use)");
-  command
+  addLoadOptions(command)
     .addOption(model.env(variableOf("model")))
     .addOption(threads.argParser(count(1, 1024)).env(variableOf("threads")))
     .option("--url <url>", "ask a server with OpenAI's endpoints instead; its key is in OPENAI_API_KEY")

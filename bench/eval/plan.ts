@@ -1,5 +1,5 @@
 import { OptionError } from "../../server/config.ts";
-import { toFlags } from "../options.ts";
+import { loadOptionsOf, toFlags } from "../options.ts";
 import type { EvalOptions } from "./command.ts";
 import { DataError } from "./data/fields.ts";
 import { tasks } from "./tasks/index.ts";
@@ -37,6 +37,7 @@ export function planOf(options: EvalOptions): EvalPlan {
     batch,
     question: options.url === undefined ? question : "dense",
     prompts,
+    ...(options.url === undefined ? loadOptionsOf(options) : {}),
     ...(shots === undefined ? {} : { shots }),
   } as const;
   const model = options.model ?? (options.url === undefined ? DEFAULT_MODEL : undefined);

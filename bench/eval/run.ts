@@ -3,6 +3,7 @@ import { existsSync, writeFileSync } from "node:fs";
 import type { CliIo } from "../../server/cli/io.ts";
 import { progressLine } from "../../server/cli/progress.ts";
 import { OptionError } from "../../server/config.ts";
+import { loadOptionsOf } from "../options.ts";
 import type { EvalOptions } from "./command.ts";
 import type { Backend } from "./engines/backend.ts";
 import { LocalBackend } from "./engines/local.ts";
@@ -123,6 +124,7 @@ async function evaluate({ plan, backend, known, json, io }: Evaluation): Promise
 function knownResults(known: EvalReport | null, set: EvalSet, { variants, settings }: EvalPlan): EvalResult[] | null {
   const same = known?.sets.some(({ sha256, task }) => sha256 === set.sha256 && task === set.task);
   if (known === null || !same || known.settings.question !== settings.question) return null;
+  if (JSON.stringify(loadOptionsOf(known.settings)) !== JSON.stringify(loadOptionsOf(settings))) return null;
   const results = known.results.filter(({ task, tokens }) => task === set.task && tokens === set.tokens);
   const found = variants.map(({ name }) => results.filter(({ variant }) => variant === name));
   return found.every((own) => own.length > 0)

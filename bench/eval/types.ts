@@ -1,5 +1,6 @@
 import type { Traffic } from "../../attention/types.ts";
 import type { Machine } from "../machine.ts";
+import type { LoadOptions } from "../options.ts";
 import type { Random } from "../soak/random.ts";
 
 /** One prompt of a task. `context` is read densely; what follows is read as the variant attends, as the paper does it. */
@@ -116,7 +117,7 @@ export interface EvalSet {
   readonly depths?: readonly number[];
 }
 
-export interface EvalSettings {
+export interface EvalSettings extends LoadOptions {
   readonly n: number;
   readonly seed: number;
   readonly batch: number;

@@ -7,6 +7,7 @@ import { loadServing } from "../../server/load-serving.ts";
 import type { Serving } from "../../server/serving.ts";
 import { startServer } from "../../server/start.ts";
 import { describeMachine } from "../machine.ts";
+import { loadOptionsOf } from "../options.ts";
 import { Clients } from "./clients.ts";
 import type { OverheadOptions } from "./command.ts";
 import { decodeSteps, figuresOf } from "./figures.ts";
@@ -24,7 +25,7 @@ const WORDS = "the house stood near a river where people walked every morning be
  */
 export async function runOverhead(options: OverheadOptions, io: CliIo): Promise<number> {
   const { model, batch, threads, kvDtype, scanDtype, r, k, local } = options;
-  const given = { model, threads, kvDtype, scanDtype, r, k, local };
+  const given = { model, ...loadOptionsOf(options), threads, kvDtype, scanDtype, r, k, local };
   const set = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
   const serverOptions = parseServerOptions({ ...set, port: 0, maxRunning: Math.max(32, batch) });
   let recorder: Recorder | undefined;

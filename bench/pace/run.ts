@@ -10,6 +10,7 @@ import type { GenerateRequest, Tokenizer } from "../../server/engine/types.ts";
 import { createTokenizer } from "../../server/tokenizer.ts";
 import { attentionOf, cacheOf } from "../attention.ts";
 import { describeMachine } from "../machine.ts";
+import { loadOptionsOf } from "../options.ts";
 import { median, quantile } from "../statistics.ts";
 import type { PaceOptions } from "./command.ts";
 
@@ -36,7 +37,7 @@ export interface PaceResult {
 
 /** The long prompt alone, then beside a stream under each limit, in one engine each. */
 export async function runPace(options: PaceOptions, io: CliIo): Promise<number> {
-  const { config, graphPath, tokenizer: files } = await loadModel(options.model);
+  const { config, graphPath, tokenizer: files } = await loadModel(options.model, loadOptionsOf(options));
   const tokenizer = createTokenizer(files, config);
   const prompt = Math.min(options.prompt, config.maxPositions - 2);
   const most = Math.min(MOST_TOKENS, config.maxPositions - options.context - 1);

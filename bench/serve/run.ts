@@ -2,6 +2,7 @@ import { defaultThreads } from "../../attention/threads.ts";
 import type { CliIo } from "../../server/cli/io.ts";
 import { flagOf } from "../../server/cli/options.ts";
 import { progressLine } from "../../server/cli/progress.ts";
+import { loadOptionsOf } from "../options.ts";
 import { finish } from "../record/finish.ts";
 import { readRecord, recordOf } from "../record/record.ts";
 import { ServerProcess } from "../server-process.ts";
@@ -50,8 +51,9 @@ export async function runServe(options: ServeOptions, io: CliIo): Promise<number
   }
 }
 
-function serverFlags({ model, threads, kvDtype, scanDtype, r, k, local }: ServeOptions): string[] {
-  const given = Object.entries({ model, threads, kvDtype, scanDtype, r, k, local });
+function serverFlags(options: ServeOptions): string[] {
+  const { model, threads, kvDtype, scanDtype, r, k, local } = options;
+  const given = Object.entries({ model, ...loadOptionsOf(options), threads, kvDtype, scanDtype, r, k, local });
   return given.flatMap(([name, value]) => (value === undefined ? [] : [flagOf(name), String(value)]));
 }
 

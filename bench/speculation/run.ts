@@ -11,6 +11,7 @@ import type { Engine, EngineStats, GenerateRequest, Tokenizer } from "../../serv
 import { createTokenizer } from "../../server/tokenizer.ts";
 import { attentionOf, cacheOf } from "../attention.ts";
 import { describeMachine } from "../machine.ts";
+import { loadOptionsOf } from "../options.ts";
 import { median, quantile } from "../statistics.ts";
 import type { SpeculationOptions } from "./command.ts";
 import { requestOf, type Task, tasks } from "./tasks.ts";
@@ -37,7 +38,7 @@ const PROMPT_TOKENS = 1024;
 
 /** Measures each task with each batch. Fails if a draft has changed a token. */
 export async function runSpeculation(options: SpeculationOptions, io: CliIo): Promise<number> {
-  const { config, graphPath, tokenizer: files } = await loadModel(options.model);
+  const { config, graphPath, tokenizer: files } = await loadModel(options.model, loadOptionsOf(options));
   const tokenizer = createTokenizer(files, config);
   const cache = cacheOf(options);
   const threads = options.threads === undefined ? {} : { threads: options.threads };

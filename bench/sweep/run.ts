@@ -11,7 +11,7 @@ import { cacheOf, served } from "../attention.ts";
 import { VariantError } from "../eval/variant-fields.ts";
 import { layoutKey, parseVariants, settingsOf, type Variant } from "../eval/variants.ts";
 import { readGBps } from "../kernel/measure.ts";
-import { toFlags } from "../options.ts";
+import { loadOptionsOf, toFlags } from "../options.ts";
 import { finish } from "../record/finish.ts";
 import { type BenchRecord, recordOf } from "../record/record.ts";
 import { weightBytesOf } from "./bytes.ts";
@@ -33,7 +33,7 @@ const QUICK_SECONDS = 75;
 export async function runSweep(options: SweepOptions, io: CliIo): Promise<number> {
   const started = performance.now();
   const variants = variantsOf(options);
-  const model = await loadModel(options.model);
+  const model = await loadModel(options.model, loadOptionsOf(options));
   const cache = cacheOf(options);
   const { contexts, batches } = sizesOf(options);
   const perBlock = bytesPerBlock(model.config, cache);

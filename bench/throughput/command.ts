@@ -1,7 +1,7 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import type { CliIo } from "../../server/cli/io.ts";
 import { flagOf, variableOf } from "../../server/cli/options.ts";
-import { count, counts, MAX_CONTEXT } from "../options.ts";
+import { addLoadOptions, count, counts, type LoadOptions, MAX_CONTEXT } from "../options.ts";
 import { addRecordOptions, type RecordOptions } from "../record/options.ts";
 
 export const workloadNames = ["fixed", "random", "conversations", "documents"] as const;
@@ -20,7 +20,7 @@ export interface WorkloadOptions {
   readonly seed: number;
 }
 
-export interface ThroughputOptions extends WorkloadOptions, RecordOptions {
+export interface ThroughputOptions extends WorkloadOptions, RecordOptions, LoadOptions {
   readonly model: string;
   readonly threads?: number;
   readonly batch: readonly number[];
@@ -45,8 +45,7 @@ const takers: Readonly<Partial<Record<keyof WorkloadOptions, readonly WorkloadNa
 
 /** `sparq bench throughput` */
 export function addThroughput(bench: Command, io: CliIo, exit: (code: number) => void): void {
-  const command = bench
-    .command("throughput")
+  const command = addLoadOptions(bench.command("throughput"))
     .description("requests and tokens a second of the engine by itself: all requests are there from the beginning")
     .addOption(
       new Option("--model <name|path>", `a built-in or pulled model, or a file (default: ${MODEL})`).env(

@@ -5,7 +5,7 @@ import { type Progress, progressLine } from "../../server/cli/progress.ts";
 import { createTokenizer } from "../../server/tokenizer.ts";
 import { VariantError } from "../eval/variant-fields.ts";
 import { parseVariants, type Variant } from "../eval/variants.ts";
-import { toFlags } from "../options.ts";
+import { loadOptionsOf, toFlags } from "../options.ts";
 import { finish } from "../record/finish.ts";
 import type { Measurement } from "../record/measurement.ts";
 import { readRecord, recordOf } from "../record/record.ts";
@@ -25,7 +25,7 @@ export async function runThroughput(options: ThroughputOptions, io: CliIo): Prom
   const started = performance.now();
   const variants = variantsOf(options.variants);
   if (options.baseline) readRecord(options.baseline); // What is wrong with it is said at once.
-  const model = await loadModel(options.model);
+  const model = await loadModel(options.model, loadOptionsOf(options));
   const { config } = model;
   const tokenizer = createTokenizer(model.tokenizer, config);
   const contextLength = config.maxPositions;

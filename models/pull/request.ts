@@ -1,11 +1,14 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { ModelError, messageOf } from "../errors.ts";
+import { hubToken } from "./token.ts";
 
 /** A hub and how to talk to it. */
 export interface Hub {
   /** Without a slash at its end. */
   readonly endpoint: string;
   readonly token: string | undefined;
+  /** What names the token, for messages: a variable or a file. */
+  readonly tokenSource?: string | undefined;
   /** Ends everything that is under way. */
   readonly signal?: AbortSignal | undefined;
   /** Waits between two tries; tests do not. */
@@ -32,13 +35,13 @@ export class PassingFault extends Error {
   }
 }
 
-/** The hub that HF_ENDPOINT and HF_TOKEN name; by default Hugging Face's own, without a token. */
+/** The hub that HF_ENDPOINT names, by default Hugging Face's own, with the token of token.ts if there is one. */
 export function hubFromEnvironment(): Hub {
   const endpoint = process.env.HF_ENDPOINT || "https://huggingface.co";
   if (!URL.canParse(endpoint) || !/^https?:$/.test(new URL(endpoint).protocol)) {
     throw new ModelError("download_failed", `HF_ENDPOINT is "${endpoint}": it must be an http or https address`);
   }
-  return { endpoint: endpoint.replace(/\/+$/, ""), token: process.env.HF_TOKEN?.trim() || undefined };
+  return { endpoint: endpoint.replace(/\/+$/, ""), ...hubToken(endpoint) };
 }
 
 /**
@@ -181,7 +184,9 @@ async function faultOf(response: Response, hub: Hub, url: URL, what: string): Pr
     return new PassingFault(`${what}: ${words}`, secondsOf(response.headers.get("retry-after")));
   }
   const token =
-    hub.token === undefined ? "set HF_TOKEN to a token of an account that may" : "HF_TOKEN's account may not";
+    hub.token === undefined
+      ? "set HF_TOKEN to a token of an account that may"
+      : `the account of ${hub.tokenSource ?? "HF_TOKEN"} may not`;
   if (status === 401) {
     return new ModelError(
       "access_denied",

@@ -4,9 +4,9 @@
  */
 import { type BlockMatrix, type DenseMatrix, floatsOf, type WeightMatrix } from "../builder/weights.ts";
 import { ModelError } from "../errors.ts";
+import { type Quantisation, quantisations } from "./quantisations.ts";
 
-export type Quantisation = "int4" | "int8";
-export const quantisations: readonly Quantisation[] = ["int4", "int8"];
+export { type Quantisation, quantisations };
 
 export const BLOCK_SIZE = 32;
 

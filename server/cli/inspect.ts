@@ -1,9 +1,10 @@
+import type { LoadOptions } from "../../bench/options.ts";
 import { formatInspection, inspectModel } from "../../models/inspect.ts";
 import { formatAsIs, inspectAsIs } from "../../models/inspect-as-is.ts";
 import type { CliIo } from "./io.ts";
 import { progressLine } from "./progress.ts";
 
-export interface InspectOptions {
+export interface InspectOptions extends LoadOptions {
   readonly json?: boolean;
   readonly attention?: "sparq" | "onnx";
 }
@@ -17,7 +18,8 @@ export async function inspect(model: string, options: InspectOptions, io: CliIo)
   }
   const progress = progressLine(io);
   try {
-    const inspection = await inspectModel(model, { onProgress: progress.update });
+    const { quantize, maxContext } = options;
+    const inspection = await inspectModel(model, { quantize, maxContext, onProgress: progress.update });
     progress.end();
     io.out(`${options.json ? JSON.stringify(inspection, null, 2) : formatInspection(inspection)}\n`);
     return 0;

@@ -1,7 +1,9 @@
 import { Command, CommanderError, Option } from "commander";
 import { addBenchCommands } from "../../bench/cli.ts";
 import { addEval } from "../../bench/eval/command.ts";
+import { addLoadOptions } from "../../bench/options.ts";
 import { version } from "../version.ts";
+import type { InspectOptions } from "./inspect.ts";
 import { type CliIo, processIo } from "./io.ts";
 import { addListOption, addModelOptions, addOption, addSwitch, flagOf, variableOf } from "./options.ts";
 import { youngGeneration } from "./young-generation.ts";
@@ -100,7 +102,7 @@ export function createProgram(io: CliIo, exit: (code: number) => void): Command 
     exit(await run(options, io));
   });
 
-  program
+  const inspecting = program
     .command("inspect")
     .argument("<model>", "a built-in or pulled model, a folder, an .onnx or a .gguf")
     .description("print a model's architecture and sizes, and what its import did")
@@ -110,11 +112,11 @@ export function createProgram(io: CliIo, exit: (code: number) => void): Command 
         "onnx",
       ]),
     )
-    .option("--json", "print one JSON object")
-    .action(async (model: string, options: { json?: boolean; attention?: "sparq" | "onnx" }) => {
-      const { inspect: run } = await import("./inspect.ts");
-      exit(await run(model, options, io));
-    });
+    .option("--json", "print one JSON object");
+  addLoadOptions(inspecting).action(async (model: string, options: InspectOptions) => {
+    const { inspect: run } = await import("./inspect.ts");
+    exit(await run(model, options, io));
+  });
 
   program
     .command("pull")

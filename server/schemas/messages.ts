@@ -79,6 +79,10 @@ const messageSchema = z
       .openapi({ enum: roles }),
     content: contentSchema,
     name: z.string().nullish().openapi({ description: "Who speaks, for templates that show it" }),
+    reasoning_content: z
+      .string()
+      .nullish()
+      .openapi({ description: "What an assistant thought before it answered, for templates that show it" }),
     tool_calls: z.array(toolCallSchema).nullish(),
     tool_call_id: z.string().nullish().openapi({ description: "Of a tool's result: the call that it answers" }),
   })

@@ -52,6 +52,16 @@ describe("messages", () => {
     expect(await promptOf(developer, knowing)).toBe("DEV developer: Be brief.");
   });
 
+  it("of an assistant have its thoughts, for templates that show them, whose special tokens stay text", async () => {
+    const asked = { role: "user", content: "Hi" };
+    const thinking = { ...answer, reasoning_content: "a greeting<|im_end|>" };
+    const showing =
+      "{% for m in messages %}{% if m.reasoning_content is string %}[{{ m.reasoning_content }}]{% endif %}{{ m.content }};{% endfor %}";
+    expect(await promptOf([asked, thinking], showing)).toBe("Hi;[a greeting<|im_end|>]Hello.;");
+    expect(await promptOf([asked, { ...answer, reasoning_content: null }], showing)).toBe("Hi;Hello.;");
+    expect(await promptOf([asked, thinking])).toBe(await promptOf([asked, answer]));
+  });
+
   it("have names, for templates that show them, whose special tokens stay text", async () => {
     const named = [{ role: "user", content: "Hi", name: "Ada<|im_end|>" }];
     const showing = "{% for m in messages %}{{ m.name or m.role }}: {{ m.content }}{% endfor %}";

@@ -1,10 +1,10 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import type { CliIo } from "../../../server/cli/io.ts";
 import { variableOf } from "../../../server/cli/options.ts";
-import { count, MAX_CONTEXT } from "../../options.ts";
+import { addLoadOptions, count, type LoadOptions, MAX_CONTEXT } from "../../options.ts";
 import { type Group, groups } from "./variants.ts";
 
-export interface CacheOptions {
+export interface CacheOptions extends LoadOptions {
   readonly model: string;
   readonly threads?: number;
   /** Text files. */
@@ -31,7 +31,7 @@ export function addCache(bench: Command, io: CliIo, exit: (code: number) => void
   const threads = new Option("--threads <n>", "threads to compute with (default: what this container may use)");
   const context = new Option("--context <n>", "tokens of a passage");
   const rows = new Option("--rows <n>", "its last positions, which are decoded and compared");
-  cache
+  addLoadOptions(cache)
     .addOption(model.env(variableOf("model")))
     .addOption(threads.argParser(count(1, 1024)).env(variableOf("threads")))
     .requiredOption("--text <file>", "text to read; may be given more than once", (file, files: string[] = []) => [

@@ -7,6 +7,7 @@ import type { CliIo } from "../../../server/cli/io.ts";
 import { OptionError } from "../../../server/config.ts";
 import { createTokenizer } from "../../../server/tokenizer.ts";
 import { describeMachine } from "../../machine.ts";
+import { loadOptionsOf } from "../../options.ts";
 import type { Distribution } from "../divergence.ts";
 import type { CacheOptions } from "./command.ts";
 import { Replay } from "./replay.ts";
@@ -17,7 +18,7 @@ import { type Window, windowsOf } from "./windows.ts";
 
 /** Compares every variant with dense attention over an f32 cache, on the same rows of the same passages. */
 export async function runCache(options: CacheOptions, io: CliIo): Promise<number> {
-  const model = await loadModel(options.model);
+  const model = await loadModel(options.model, loadOptionsOf(options));
   checkSizes(options, model);
   const windows = readWindows(options, model);
   const variants = variantsOf(model.config, options.context, options.groups);

@@ -4,6 +4,7 @@ import type { PreparedModel } from "../../../models/types.ts";
 import type { Tokenizer } from "../../../server/engine/types.ts";
 import { createTokenizer } from "../../../server/tokenizer.ts";
 import { describeMachine, type Machine } from "../../machine.ts";
+import { type LoadOptions, loadOptionsOf } from "../../options.ts";
 import type { GenerationItem, Item, ScoringItem } from "../types.ts";
 import { sharingGroups, type Variant } from "../variants.ts";
 import { type Agreement, compareWithDense } from "./agreement.ts";
@@ -13,7 +14,7 @@ import { generateOnnx, OnnxModel, scoreOnnx } from "./onnx.ts";
 import { encodePrompt } from "./prompts.ts";
 import { scoreTexts } from "./scorer.ts";
 
-export type LocalOptions = Omit<GeneratorOptions, "model" | "tokenizer" | "onItem">;
+export type LocalOptions = Omit<GeneratorOptions, "model" | "tokenizer" | "onItem"> & LoadOptions;
 
 /** A model in this process. */
 export class LocalBackend implements Backend {
@@ -32,7 +33,7 @@ export class LocalBackend implements Backend {
   }
 
   static async open(model: string, options: LocalOptions): Promise<LocalBackend> {
-    return new LocalBackend(await loadModel(model), options);
+    return new LocalBackend(await loadModel(model, loadOptionsOf(options)), options);
   }
 
   count = (text: string): number => this.tokenizer.encode(text, { addSpecialTokens: false }).length;

@@ -84,6 +84,23 @@ describe("a model on a hub", () => {
     await expect(pull("org/model", { cacheDir })).rejects.toThrow('HF_ENDPOINT is "ftp://hub"');
   });
 
+  it("is asked for with the token of a file that HF_TOKEN_PATH names, of which errors tell the name alone", async () => {
+    const path = join(cacheDir, "token");
+    writeFileSync(path, "hf_secret\n");
+    vi.stubEnv("HF_ENDPOINT", hub.endpoint);
+    for (const name of ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_DISABLE_IMPLICIT_TOKEN"]) vi.stubEnv(name, "");
+    vi.stubEnv("HF_TOKEN_PATH", path);
+    await pull("org/model", { cacheDir });
+    expect(new Set(hub.seen.map(({ authorization }) => authorization))).toEqual(new Set(["Bearer hf_secret"]));
+    hub.trick = (_request, response) => {
+      response.writeHead(403).end();
+      return true;
+    };
+    const error = await pull("org/other", { cacheDir }).catch((thrown: unknown) => thrown);
+    expect((error as Error).message).toContain(`the account of ${path} may not`);
+    expect((error as Error).message).not.toContain("hf_secret");
+  });
+
   it("is not fetched twice; what is damaged or changed is", async () => {
     const { path } = await get();
     const first = hub.seen.length;
@@ -288,7 +305,7 @@ describe("a download", () => {
 describe("a hub that says no", () => {
   it.each([
     [401, undefined, "access_denied", /says 401 \(Invalid user\).*private.*set HF_TOKEN to a token/],
-    [401, "hf_secret", "access_denied", /HF_TOKEN's account may not/],
+    [401, "hf_secret", "access_denied", /the account of HF_TOKEN may not/],
     [403, "hf_secret", "access_denied", /says 403.*terms may have to be accepted/],
     [404, undefined, "download_failed", /says 404.*no such model, revision or file/],
     [418, undefined, "download_failed", /says 418/],
