@@ -1,5 +1,6 @@
 import { Tensor } from "onnxruntime-node";
 import type { ModelConfig } from "../types.ts";
+import { CACHE_BRANCH } from "./merged.ts";
 import { DataType, type ValueInfoProto } from "./messages.ts";
 
 /** How many new tokens a run has, behind how many cached ones. */
@@ -25,6 +26,7 @@ export function decoderFeed(
     const dims = [1, config.kvHeads, past, config.headDim];
     return new Tensor("float32", cache(value.name, config.kvHeads * past * config.headDim), dims);
   }
+  if (value.name === CACHE_BRANCH) return new Tensor("bool", Uint8Array.of(past > 0 ? 1 : 0), [1]);
   if (value.name === "input_ids") return integers(elemType, ids, rank);
   if (value.name === "attention_mask") return integers(elemType, new Array(past + tokens).fill(1), rank);
   const positions = Array.from({ length: tokens }, (_, i) => past + i);

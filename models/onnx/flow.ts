@@ -1,11 +1,13 @@
 import { ModelError } from "../errors.ts";
 import { describeNode, type Graph, intAttribute } from "./graph.ts";
-import { DataType, type NodeProto, type ValueInfoProto } from "./messages.ts";
+import { DataType, type NodeProto, toNumber, type ValueInfoProto } from "./messages.ts";
 
 /** The graph's inputs by what they are for. Only `ids` is certain to exist. */
 export interface DecoderInputs {
   /** Token ids, int [batch, tokens]. */
   readonly ids: ValueInfoProto;
+  /** Whether the graph takes one new token a run, not more. */
+  readonly oneToken: boolean;
   /** 1 for tokens that may be seen, [batch, past + tokens]. */
   readonly mask: ValueInfoProto | undefined;
   /** [batch, tokens], or [tokens] as `cache_position`. */
@@ -166,5 +168,7 @@ function classifyInputs(values: readonly ValueInfoProto[]): DecoderInputs {
     }
   }
   if (!ids) throw new ModelError("unsupported_graph", 'the graph has no integer input "input_ids"');
-  return { ids, mask, positions, past };
+  const tokens = ids.type!.tensorType!.shape?.dim[1];
+  const oneToken = tokens?.value === "dimValue" && toNumber(tokens.dimValue) === 1;
+  return { ids, oneToken, mask, positions, past };
 }

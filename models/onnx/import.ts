@@ -10,7 +10,8 @@ import { addBiasesBefore } from "./fused-biases.ts";
 import { describeNode, Graph } from "./graph.ts";
 import { findHead } from "./logit-rows.ts";
 import { findAttentions } from "./match.ts";
-import { graphOf, type ModelProto, readModel, writeModel } from "./proto.ts";
+import { takeCacheBranch } from "./merged.ts";
+import { graphOf, type ModelProto, readModel, type ValueInfoProto, writeModel } from "./proto.ts";
 import { proveAttentions } from "./prove.ts";
 import { rewriteGraph } from "./rewrite.ts";
 import { type OriginalGraph, selfCheck } from "./self-check.ts";
@@ -40,10 +41,11 @@ export async function importOnnx(
   const steps = 6;
   onProgress(0, steps, "reading the graph");
   const sources = new Set([...allTensors(model)].flatMap(({ external }) => external?.file ?? []));
+  const originalInputs = inputsOf(model);
+  takeCacheBranch(model);
   const nodesBefore = graphOf(model).node.length;
   addBiasesBefore(graphOf(model));
   const graph = new Graph(model);
-  const originalInputs = [...graph.proto.input];
   readShapesFromIds(graph);
   const flow = new Flow(graph);
   checkVocabulary(flow, config, path);
@@ -87,6 +89,13 @@ export async function importOnnx(
     ...summariseWeights(graph),
     selfCheck: difference,
   };
+}
+
+/** What a caller feeds; older files list their weights as inputs too. */
+function inputsOf(model: ModelProto): ValueInfoProto[] {
+  const { input, initializer } = graphOf(model);
+  const stored = new Set(initializer.map(({ name }) => name));
+  return input.filter(({ name }) => !stored.has(name));
 }
 
 function checkVocabulary(flow: Flow, config: ModelConfig, path: string): void {

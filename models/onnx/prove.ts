@@ -59,7 +59,7 @@ export async function proveAttentions(
   const session = await AttentionProbe.create(flow, found, config);
   try {
     const exact = { ...config, inverseFrequencies: adoptFrequencies(session, config) };
-    const probes = planProbes(candidates, config);
+    const probes = planProbes(candidates, config, flow.inputs.oneToken);
     const differences = new Map<Hypothesis, number>();
     const ranks = new Map<string, number>();
     for (const [index, planned] of probes.entries()) {
@@ -140,6 +140,7 @@ function refuse(
 function planProbes(
   candidates: readonly { readonly attention: FoundAttention; readonly left: readonly Hypothesis[] }[],
   config: ModelConfig,
+  oneToken: boolean,
 ): Probe[] {
   const { heads, kvHeads, headDim, shortPositions } = config;
   // Longrope's short frequencies are proven as far as they are used.
@@ -153,6 +154,16 @@ function planProbes(
     { tokens: 1, past: 0, ...short },
     { tokens: 7, past: 0, ...short },
   ];
+  if (oneToken) {
+    // A graph for steps behind a cache: what it computes for a token at each position is the model, whatever makes prompts.
+    const last = Math.min(maxPositions - 1, Math.floor(PROBE_BYTES / (4 * kvHeads * headDim)));
+    const windows = new Set(candidates.flatMap(({ left }) => left.map(({ window }) => window)));
+    const ends = [...windows].flatMap((window) => [window - 1, window, window + 1]);
+    return [
+      ...[1, 2, 9].map((past) => ({ tokens: 1, past, ...short })),
+      ...[...ends, last].map((past) => ({ tokens: 1, past, deviation: EVEN, shareCache: true })),
+    ].filter(({ past }) => past > 0 && past <= last);
+  }
   if (cached) {
     const longest = Math.floor(PROBE_BYTES / (4 * kvHeads * headDim));
     const past = Math.min(maxPositions - 2, longest);

@@ -5,8 +5,8 @@ import { defaultAttention } from "../../attention/defaults.ts";
 import { BLOCK_SIZE, openSession } from "../../attention/session.ts";
 import { ModelError } from "../errors.ts";
 import type { ModelConfig } from "../types.ts";
-import { decoderFeed } from "./feeds.ts";
-import type { ValueInfoProto } from "./messages.ts";
+import { decoderFeed, type RunShape } from "./feeds.ts";
+import { toNumber, type ValueInfoProto } from "./messages.ts";
 
 /** Enough for two blocks of the cache and a decode step. */
 const PROMPT = 70;
@@ -62,16 +62,55 @@ async function originalLogits(
         extra: { session: { model_external_initializers_file_folder_path: original.folder } },
       }));
   try {
-    const shape = { tokens: ids.length, past: 0 };
-    const feeds = inputs.map((value) => [
-      value.name,
-      decoderFeed(value, shape, config, ids, (_, size) => new Float32Array(size)),
-    ]);
-    const results = await session.run(Object.fromEntries(feeds) as Record<string, Tensor>, ["logits"]);
-    return results.logits!.data as Float32Array;
+    return await (takesOneToken(inputs) ? stepByStep : atOnce)(session, inputs, ids, config);
   } finally {
     await session.release();
   }
+}
+
+/** Whether a graph takes one new token a run, not more. */
+function takesOneToken(inputs: readonly ValueInfoProto[]): boolean {
+  const dim = inputs.find(({ name }) => name === "input_ids")?.type?.tensorType?.shape?.dim[1];
+  return dim?.value === "dimValue" && toNumber(dim.dimValue) === 1;
+}
+
+async function atOnce(
+  session: InferenceSession,
+  inputs: readonly ValueInfoProto[],
+  ids: readonly number[],
+  config: ModelConfig,
+): Promise<Float32Array> {
+  const feeds = feedsOf(inputs, { tokens: ids.length, past: 0 }, config, ids, (_, size) => new Float32Array(size));
+  return (await session.run(feeds, ["logits"])).logits!.data as Float32Array;
+}
+
+/** Token by token, each behind the keys and values that the one before it has left. */
+async function stepByStep(
+  session: InferenceSession,
+  inputs: readonly ValueInfoProto[],
+  ids: readonly number[],
+  config: ModelConfig,
+): Promise<Float32Array> {
+  const logits = new Float32Array(ids.length * config.vocabSize);
+  let kept: InferenceSession.ReturnType = {};
+  for (const [past, id] of ids.entries()) {
+    const feeds = feedsOf(inputs, { tokens: 1, past }, config, [id], (name) => {
+      return (kept[name.replace("past_key_values", "present")]?.data ?? new Float32Array(0)) as Float32Array;
+    });
+    kept = await session.run(feeds);
+    logits.set(kept.logits!.data as Float32Array, past * config.vocabSize);
+  }
+  return logits;
+}
+
+function feedsOf(
+  inputs: readonly ValueInfoProto[],
+  shape: RunShape,
+  config: ModelConfig,
+  ids: readonly number[],
+  cache: (name: string, size: number) => Float32Array,
+): Record<string, Tensor> {
+  return Object.fromEntries(inputs.map((value) => [value.name, decoderFeed(value, shape, config, ids, cache)]));
 }
 
 /** [ids, vocab]: the logits of a prepared graph, dense, from two chunks and a decode step. */

@@ -29,6 +29,9 @@ LLAMA = COMMON | dict(model_type="llama", hidden_size=48, intermediate_size=56, 
                       num_key_value_heads=2, hidden_act="silu", rms_norm_eps=1e-5, tie_word_embeddings=False)
 ODD = LLAMA | dict(hidden_size=42, num_attention_heads=3, num_key_value_heads=1, head_dim=20, intermediate_size=36,
                    attention_bias=True, mlp_bias=True, tie_word_embeddings=True)
+# Llama 1's config.json, from before there were grouped heads.
+ALONE = {key: value for key, value in LLAMA.items() if key != "num_key_value_heads"} | dict(
+    hidden_size=32, intermediate_size=40, num_attention_heads=2)
 MISTRAL = LLAMA | dict(model_type="mistral", hidden_size=32, intermediate_size=48, num_attention_heads=2,
                        num_key_value_heads=1, rms_norm_eps=1e-6)
 QWEN2 = LLAMA | dict(model_type="qwen2", hidden_size=32, intermediate_size=48, num_attention_heads=4, rms_norm_eps=1e-6,
@@ -104,6 +107,10 @@ WEIGHTS = {
     }),
     "gpt_neox-unbiased": (torch.float16, 1, {
         "gpt_neox-unbiased": NEOX | dict(attention_bias=False, num_hidden_layers=1),
+    }),
+    "llama-alone": (torch.float16, 1, {
+        "llama-alone": ALONE,
+        "llama-alone-linear": scaled(ALONE, type="linear", factor=3.0),
     }),
 }
 

@@ -9,7 +9,7 @@ import onnx
 import onnxruntime
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from transformers import DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class ExportedForward(torch.nn.Module):
         positions = rest.pop(0) if self.options.positions else None
         if not self.options.past:
             return self.model(input_ids, attention_mask=mask, position_ids=positions, use_cache=False).logits
+        from transformers import DynamicCache
+
         cache = DynamicCache()
         for layer in range(self.model.config.num_hidden_layers):
             cache.update(rest[2 * layer], rest[2 * layer + 1], layer)

@@ -16,7 +16,7 @@ import { type CheckpointVariant, writeCheckpoint } from "./checkpoints.ts";
 import { goldenPath } from "./golden.ts";
 
 /** Who made an export, see test/oracle/parity_exports.py. */
-export const exporters = ["script", "dynamo", "optimum"] as const;
+export const exporters = ["script", "dynamo", "optimum", "optimum-2024", "optimum-2023"] as const;
 export type Exporter = (typeof exporters)[number];
 
 export function isExporter(name: string): name is Exporter {

@@ -1,8 +1,9 @@
 /** The roads by which each golden checkpoint comes to a session, and why there is none where there is none. */
 import { type CheckpointVariant, variants } from "./checkpoints.ts";
+import { exporters } from "./parity-exports.ts";
 
-export const roads = ["checkpoint", "script", "dynamo", "optimum"] as const;
-/** A checkpoint as it is, or an export: by torch.onnx's two exporters and by Hugging Face optimum. */
+export const roads = ["checkpoint", ...exporters] as const;
+/** A checkpoint as it is, or an export: by torch.onnx's two exporters and by Hugging Face optimum, two old releases of it too. */
 export type Road = (typeof roads)[number];
 
 interface Gap {
@@ -13,6 +14,10 @@ interface Gap {
   readonly refused?: RegExp;
 }
 
+const perLength =
+  "the traced graph computes frequencies from each text's length, and queries would meet keys that were rotated by others";
+const aFew = "of old releases a few are enough, one of each kind";
+
 const gaps: readonly Gap[] = [
   {
     road: "dynamo",
@@ -22,9 +27,41 @@ const gaps: readonly Gap[] = [
   {
     road: "script",
     variants: /-dynamic-(beyond|rope_type)$/,
-    why: "the traced graph computes frequencies from each text's length, and queries would meet keys that were rotated by others",
+    why: perLength,
     refused: /rope as --max-context chooses it \(dynamic-48\)/,
   },
+  {
+    road: "optimum-2024",
+    variants: /^llama-dynamic-(inside|beyond)$/,
+    why: perLength,
+    refused: /layer 0, .*on 1 tokens behind 0 cached ones its result differs/,
+  },
+  {
+    road: "optimum-2024",
+    variants: /^(?!llama|mistral|gpt_neox)|^llama-(odd|llama3|yarn|longrope)|-rope_type$/,
+    why: "transformers 4.37, which it goes with, knows no such model",
+  },
+  {
+    road: "optimum-2024",
+    variants: /^mistral-window$/,
+    why: "it leaves the window out, so the graph is another model: mistral-no-window's",
+  },
+  {
+    road: "optimum-2024",
+    variants: /^(?!(llama|mistral-no-window|gpt_neox-serial|gpt_neox-unbiased)$)/,
+    why: aFew,
+  },
+  {
+    road: "optimum-2023",
+    variants: /^(?!llama|gpt_neox)|^llama(-(odd|llama3|yarn|longrope).*|.*-rope_type)$/,
+    why: "transformers 4.33, which it goes with, knows no such model",
+  },
+  {
+    road: "optimum-2023",
+    variants: /^llama(?!-alone)/,
+    why: "it gives its example's cache as many heads as there are queries, and fails on grouped ones",
+  },
+  { road: "optimum-2023", variants: /^(?!(gpt_neox|gpt_neox-linear|llama-alone|llama-alone-linear)$)/, why: aFew },
   {
     road: "optimum",
     variants: /-dynamic-(beyond|rope_type)$|-longrope-beyond$/,
