@@ -7,6 +7,7 @@ import { genaiFile, parseGenaiConfig } from "./genai/config.ts";
 import { importGenai } from "./genai/import.ts";
 import { importGguf } from "./gguf/import.ts";
 import { withoutFurtherParts } from "./gguf/part-names.ts";
+import { graphFiles } from "./graph-files.ts";
 import { readJsonFile } from "./json.ts";
 import { importOnnx } from "./onnx/import.ts";
 import { locateModel, type ModelLocation } from "./registry.ts";
@@ -62,8 +63,8 @@ export function modelFile({ path }: ModelLocation): string {
     throw new ModelError("file_invalid", `${path} is neither a folder nor an .onnx, .gguf or .safetensors file`);
   }
   if (existsSync(join(path, genaiFile))) return genaiGraph(path);
-  const graphs = [join(path, "model.onnx"), join(path, "onnx", "model.onnx")].filter((file) => existsSync(file));
-  if (graphs[0]) return graphs[0];
+  const graph = graphFiles.find((name) => existsSync(join(path, name)));
+  if (graph !== undefined) return join(path, graph);
   if (hasCheckpoint(path)) return path;
   const files = readdirSync(path).filter((name) => extname(name) === ".gguf");
   const ggufs = withoutFurtherParts(files, (name) => name);
@@ -72,7 +73,7 @@ export function modelFile({ path }: ModelLocation): string {
     "file_missing",
     ggufs.length > 1
       ? `${path} holds ${ggufs.length} GGUF files (${ggufs.join(", ")}): name one`
-      : `${path} holds no model: looked for ${genaiFile}, model.onnx, onnx/model.onnx, .safetensors files and a .gguf file${pickled(path)}`,
+      : `${path} holds no model: looked for ${genaiFile}, ${graphFiles.join(", ")}, .safetensors files and a .gguf file${pickled(path)}`,
   );
 }
 

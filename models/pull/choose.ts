@@ -2,6 +2,7 @@ import { posix } from "node:path";
 import { ModelError } from "../errors.ts";
 import { genaiFile } from "../genai/config.ts";
 import { partPaths, withoutFurtherParts } from "../gguf/part-names.ts";
+import { graphFiles } from "../graph-files.ts";
 import { hasTag } from "./reference.ts";
 
 /** A file that a hub or a folder offers. */
@@ -31,11 +32,10 @@ const companions = new Set([
 const licence = /^(licen[cs]e|notice|use_policy)(\.(md|txt))?$/i;
 /** Without one of each a model that is no GGUF cannot be served. */
 const required = [["config.json", genaiFile], ["tokenizer.json"]];
-const graphs = ["model.onnx", "onnx/model.onnx"];
 
 /**
  * The files of a model that serving needs, of those that `source` offers. Without a wish: the graph beside genai_config.json, else
- * safetensors, else model.onnx or onnx/model.onnx, else the only GGUF. `wish` is a file's path or the tag of a GGUF.
+ * safetensors, else a graph (graph-files.ts), else the only GGUF. `wish` is a file's path or the tag of a GGUF.
  * @throws ModelError "file_missing" saying what there is, with sizes
  */
 export function chooseFiles<File extends OfferedFile>(
@@ -56,7 +56,7 @@ export function chooseFiles<File extends OfferedFile>(
   }
   const checkpoint = checkpointOf(offered, source);
   if (checkpoint.length > 0) return { files: withCompanions(offered, source, checkpoint), main: null };
-  const graph = graphs.find(has);
+  const graph = graphFiles.find(has);
   if (graph !== undefined) {
     return { files: withCompanions(offered, source, weightsOf(offered, source, graph)), main: null };
   }
@@ -98,7 +98,7 @@ function onlyGguf(offered: readonly OfferedFile[], source: string): string {
     "file_missing",
     ggufs.length > 1
       ? `${source} has ${ggufs.length} GGUF files: name one, as in ${source}:${ggufs[0]!.path}; there are${listing(ggufs)}`
-      : `${source} has no model that can be served: looked for model.safetensors, model.onnx, onnx/model.onnx and a .gguf ` +
+      : `${source} has no model that can be served: looked for model.safetensors, ${graphFiles.join(", ")} and a .gguf ` +
           `file${others.length > 0 ? `; it has${listing(others)}` : ""}`,
   );
 }

@@ -114,7 +114,8 @@ describe("what is no model", () => {
     const error = await errorOf(folder);
     expect(error.code).toBe("file_missing");
     expect(error.message).toContain(
-      `${folder} holds no model: looked for genai_config.json, model.onnx, onnx/model.onnx, .safetensors files and a .gguf file`,
+      `${folder} holds no model: looked for genai_config.json, model.onnx, onnx/model.onnx, decoder_model_merged.onnx, ` +
+        "onnx/decoder_model_merged.onnx, decoder_with_past_model.onnx, onnx/decoder_with_past_model.onnx, .safetensors files and a .gguf file",
     );
   });
 

@@ -1,0 +1,9 @@
+/**
+ * Where the graph lies in a model's folder, likeliest first: as exporters write it today, and as Optimum wrote decoders until
+ * 2024. Its decoder_model.onnx has no cache behind which to go on, and is taken by its name only.
+ */
+export const graphFiles: readonly string[] = [
+  "model.onnx",
+  "decoder_model_merged.onnx",
+  "decoder_with_past_model.onnx",
+].flatMap((name) => [name, `onnx/${name}`]);
