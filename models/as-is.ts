@@ -7,6 +7,7 @@ import { genaiFile, parseGenaiConfig } from "./genai/config.ts";
 import { readJsonFile } from "./json.ts";
 import { configFolder, isGenai, modelFile } from "./load.ts";
 import { locateModel } from "./registry.ts";
+import { type SamplingDefaults, samplingDefaults } from "./sampling-defaults.ts";
 import { readTokenizerFiles } from "./tokenizer-files.ts";
 import type { LoadModelOptions, ModelConfig, TokenizerFiles } from "./types.ts";
 
@@ -21,6 +22,7 @@ export interface AsIsConfig {
   readonly maxPositions: number;
   readonly bosTokenId?: number;
   readonly eosTokenIds: readonly number[];
+  readonly sampling?: SamplingDefaults;
   /** Whether the architecture is one that this version knows, so that a graph of another shape is another model's. */
   readonly known: boolean;
 }
@@ -100,6 +102,7 @@ export function readAsIsConfig(
   const hiddenSize = count("hidden_size", "n_embd");
   const derived = heads !== undefined && hiddenSize !== undefined ? hiddenSize / heads : undefined;
   const eos = [generation, config, fields.values].flatMap((values) => tokenIds(values, "eos_token_id", source));
+  const sampling = samplingDefaults(new Fields(generation ?? {}, `${source}, generation_config.json`));
   const bosTokenId = [config, fields.values].flatMap((values) => tokenIds(values, "bos_token_id", source))[0];
   return {
     modelType: typeof config.model_type === "string" ? config.model_type : basename(dirname(source)),
@@ -110,6 +113,7 @@ export function readAsIsConfig(
     maxPositions: count(...positionFields) ?? longest(options, source),
     ...(bosTokenId === undefined ? {} : { bosTokenId }),
     eosTokenIds: [...new Set(eos)],
+    ...(sampling ? { sampling } : {}),
     known: false,
   };
 }

@@ -3,6 +3,7 @@ import type { Activation, Architecture, ModelType } from "./architectures/types.
 import { ModelError } from "./errors.ts";
 import { Fields } from "./fields.ts";
 import { type RopeScaling, ropeFrequencies, ropeTypes } from "./rope.ts";
+import { samplingDefaults } from "./sampling-defaults.ts";
 import type { ModelConfig } from "./types.ts";
 
 /** What a field must not say, since it means another model than the one that is built. */
@@ -52,9 +53,9 @@ export function parseConfig(
   const shape = readHeads(fields, architecture);
   const rope = readRope(fields, architecture, shape.headDim, maxPositions, maxContext);
   const eos = fields.tokenIds("eos_token_id", architecture.defaultEos);
-  const generationEos = generation
-    ? new Fields(generation, `${source}, generation_config.json`).tokenIds("eos_token_id", [])
-    : [];
+  const generationFields = new Fields(generation ?? {}, `${source}, generation_config.json`);
+  const generationEos = generationFields.tokenIds("eos_token_id", []);
+  const sampling = samplingDefaults(generationFields);
   const bosTokenId = fields.tokenIds("bos_token_id", architecture.defaultBos)[0];
   const windows = architecture.windows?.(fields, layers) ?? [];
 
@@ -75,6 +76,7 @@ export function parseConfig(
     ...(bosTokenId === undefined ? {} : { bosTokenId }),
     // generation_config.json is what transformers generates with; chat models list their end-of-turn tokens there.
     eosTokenIds: [...new Set([...generationEos, ...eos])],
+    ...(sampling ? { sampling } : {}),
   };
 }
 

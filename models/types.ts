@@ -1,5 +1,6 @@
 import type { Activation } from "./architectures/types.ts";
 import type { GraphFacts } from "./genai/config.ts";
+import type { SamplingDefaults } from "./sampling-defaults.ts";
 
 /** config.json, normalised over architectures. Sizes in elements. */
 export interface ModelConfig {
@@ -37,6 +38,7 @@ export interface ModelConfig {
   readonly parallelResidual: boolean;
   readonly bosTokenId?: number;
   readonly eosTokenIds: readonly number[];
+  readonly sampling?: SamplingDefaults;
 }
 
 export interface TokenizerFiles {

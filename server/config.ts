@@ -75,6 +75,8 @@ const modelOptionsSchema = z.object({
   toolCallParser: z.enum(toolFormatNames, { error: `must be one of ${toolFormatNames.join(", ")}` }).optional(),
   /** Kept of each bucket in SparQ's top-k; 0: it is exact. */
   topKBuckets: oneOf(0, 1, 2, 4).optional(),
+  /** What a request does not say of sampling: as the model's makers do, or as the API's own defaults. */
+  samplingDefaults: z.enum(["model", "api"], { error: "must be model or api" }).default("model"),
   /** Run drafts of next tokens where they are worth it; the tokens are the same. */
   speculation: z.enum(["auto", "off"], { error: "must be auto or off" }).default("auto"),
   /** Of a draft, at most. */

@@ -25,7 +25,7 @@ import { createTokenizer } from "./tokenizer.ts";
 export interface LoadedModel {
   readonly name: string;
   readonly source: string;
-  readonly config: Pick<ModelConfig, "vocabSize" | "maxPositions" | "bosTokenId" | "eosTokenIds">;
+  readonly config: Pick<ModelConfig, "vocabSize" | "maxPositions" | "bosTokenId" | "eosTokenIds" | "sampling">;
   readonly files: TokenizerFiles;
   readonly tokenizer: Tokenizer;
   readonly session: StepSession;
@@ -71,6 +71,7 @@ export async function loadServing(
       threads: session.threads,
       runtime: session.runtimeVersion,
       attention: backend === "onnx" ? { mode: "onnx" } : attention,
+      ...(options.samplingDefaults === "model" && config.sampling ? { sampling: config.sampling } : {}),
       seconds: watch.seconds,
       parts: watch.laps,
       // With Node's own start, and the reading of our modules.
@@ -93,6 +94,7 @@ export async function loadServing(
     backend,
     attention,
     broken: model.broken,
+    ...(options.samplingDefaults === "model" && config.sampling ? { sampling: config.sampling } : {}),
     ...(options.toolCallParser === undefined ? {} : { toolCallParser: options.toolCallParser }),
   };
 }

@@ -157,15 +157,16 @@ export function generateRequests(
 
 function samplingOf(fields: GenerationFields, serving: Serving): Omit<SamplingParams, "maxTokens"> {
   const stop = typeof fields.stop === "string" ? [fields.stop] : (fields.stop ?? []);
-  const topP = fields.top_p ?? 1;
+  const { sampling = {} } = serving;
+  const topP = fields.top_p ?? sampling.topP ?? 1;
   const { seed } = fields;
   return {
-    temperature: fields.temperature ?? 1,
+    temperature: fields.temperature ?? sampling.temperature ?? 1,
     // The smallest nucleus holds one token, and so does that of mass 0.
     topP: topP === 0 ? Number.EPSILON : topP,
-    topK: Math.max(0, fields.top_k ?? 0),
-    minP: fields.min_p ?? 0,
-    repetitionPenalty: fields.repetition_penalty ?? 1,
+    topK: Math.max(0, fields.top_k ?? sampling.topK ?? 0),
+    minP: fields.min_p ?? sampling.minP ?? 0,
+    repetitionPenalty: fields.repetition_penalty ?? sampling.repetitionPenalty ?? 1,
     presencePenalty: fields.presence_penalty ?? 0,
     frequencyPenalty: fields.frequency_penalty ?? 0,
     logitBias: logitBiasOf(fields, serving),

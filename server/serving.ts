@@ -1,4 +1,5 @@
 import type { AttentionSettings } from "../attention/types.ts";
+import type { SamplingDefaults } from "../models/sampling-defaults.ts";
 import type { Engine, TokenizedGrammars, Tokenizer } from "./engine/types.ts";
 import type { PromptEncoder } from "./prompts/encoder.ts";
 import type { ToolFormatName } from "./tools/formats.ts";
@@ -28,6 +29,8 @@ export interface Serving {
   readonly toolCallParser?: ToolFormatName;
   /** For requests that say nothing. */
   readonly attention: AttentionSettings;
+  /** As the model's makers sample, for what requests do not say. */
+  readonly sampling?: SamplingDefaults;
 }
 
 /** How requests attend that say nothing. */

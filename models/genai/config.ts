@@ -1,4 +1,5 @@
 import { Fields } from "../fields.ts";
+import { samplingDefaults } from "../sampling-defaults.ts";
 import type { ModelConfig } from "../types.ts";
 
 /** The file that onnxruntime-genai's model builder writes beside a graph. */
@@ -26,7 +27,7 @@ const otherParts = ["vision", "speech", "embedding", "encoder", "encoder_decoder
 const inputNames = ["input_ids", "attention_mask", "position_ids"];
 
 /**
- * genai_config.json as a ModelConfig, as far as it goes. `search`, which is about sampling, is read by `generationDefaults`.
+ * genai_config.json as a ModelConfig, as far as it goes.
  * @param source the file, for errors
  * @throws ModelError "unsupported_config" naming the field and value
  */
@@ -45,6 +46,7 @@ export function parseGenaiConfig(values: Readonly<Record<string, unknown>>, sour
   const vocabSize = model.count("vocab_size");
   const windows = readWindows(decoder);
   const bosTokenId = readTokens(model, "bos_token_id", vocabSize)[0];
+  const sampling = samplingDefaults(root.object("search"));
   return {
     graphFile: readFileName(decoder),
     config: {
@@ -61,6 +63,7 @@ export function parseGenaiConfig(values: Readonly<Record<string, unknown>>, sour
       ...(windows ? { windows } : {}),
       ...(bosTokenId === undefined ? {} : { bosTokenId }),
       eosTokenIds: readTokens(model, "eos_token_id", vocabSize),
+      ...(sampling ? { sampling } : {}),
     },
   };
 }

@@ -93,6 +93,11 @@ export function addModelOptions(command: Command): Command {
   );
   addOption(
     command,
+    "--sampling-defaults <whose>",
+    "model or api: for requests that do not say, temperature, top_p, top_k, min_p and repetition_penalty of the model's generation_config.json or genai_config.json (if it has do_sample), or OpenAI's defaults (default: model)",
+  );
+  addOption(
+    command,
     "--speculation <mode>",
     "auto or off: guess next tokens from what the text has had before, where that saves time (default: auto)",
   );

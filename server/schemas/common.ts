@@ -81,7 +81,7 @@ export const responseFormatSchema = z
 export const generationFields = {
   model: z.string().nullish().openapi({ description: "The served model's id; GET /v1/models names it" }),
   max_tokens: integer.min(0).nullish(),
-  temperature: z.number().min(0).nullish().openapi({ description: "0 = greedy; default 1" }),
+  temperature: z.number().min(0).nullish().openapi({ description: "0 = greedy; default: the model's, else 1" }),
   top_p: z.number().min(0).max(1).nullish(),
   top_k: integer.min(-1).nullish().openapi({ description: "0 or -1 = off" }),
   min_p: z

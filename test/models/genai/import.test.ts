@@ -78,6 +78,12 @@ describe("what genai_config.json does not say", () => {
     expect((await loadModel(copyOf("gemma-fp32"))).config.tiedHead).toBe(true);
   });
 
+  it("is not about sampling, which search has", async () => {
+    const { config } = await loadModel(copyOf("llama-fp32"));
+    expect(config.sampling).toEqual({ temperature: 0.6, topP: 0.9, topK: 50, repetitionPenalty: 1 });
+    expect((await loadModel(copyOf("llama-int4"))).config.sampling).toBeUndefined();
+  });
+
   it("is kept with the prepared graph", async () => {
     const folder = copyOf("qwen3-fp32");
     const first = await loadModel(folder);
