@@ -131,12 +131,20 @@ describe("operators apart", () => {
   });
 });
 
+/** As the generator made them. */
+const factorsOf = (first: number, step: number) => Array.from({ length: 8 }, (_, i) => first + step * i);
+
 describe("LongRoPE", () => {
   const variant = "phi3-fp32-longrope";
 
   it("takes the short factors where no text is longer than the original context", async () => {
     const { graphPath, config } = await loadModel(copyOf(variant), { maxContext: 32 });
     expect(config.maxPositions).toBe(32);
+    const factors = { shortFactors: factorsOf(1, 0.1), longFactors: factorsOf(1.5, 0.5) };
+    const scaling = { type: "longrope", factor: 4, originalMaxPositions: 32, ...factors } as const;
+    const { inverseFrequencies, ropeScale } = ropeFrequencies(10_000, 16, scaling, 32);
+    expect(config.inverseFrequencies).toEqual(inverseFrequencies);
+    expect(config.ropeScale).toBeCloseTo(ropeScale, 6);
     const { prompt } = goldenOf(variant);
     const expected = logitsOf(variant, "logits-30.bin");
     expect(await difference(graphPath, config, prompt.slice(0, 30), expected)).toBeLessThan(3e-5);
