@@ -34,7 +34,7 @@ const llama: GgufArchitecture = {
     "mlp.down_proj": "ffn_down",
   },
   globalNames: { "model.embed_tokens": "token_embd", "model.norm": "output_norm", lm_head: "output" },
-  biased: ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_down"],
+  biased: ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"],
   shapes: ({ vocabSize, hiddenSize, intermediateSize, heads, kvHeads, headDim }) => ({
     "token_embd.weight": [vocabSize, hiddenSize],
     "blk.0.attn_q.weight": [heads * headDim, hiddenSize],

@@ -1,10 +1,11 @@
 import { ModelError } from "../errors.ts";
 import type { Fields } from "../fields.ts";
-import { type RopeScaling, ropeFrequencies } from "../rope.ts";
+import { ropeFrequencies } from "../rope.ts";
 import type { ModelConfig } from "../types.ts";
 import { type GgufArchitecture, ggufArchitectures } from "./architectures.ts";
 import { dequantize } from "./blocks.ts";
 import type { GgufFile } from "./reader.ts";
+import { readScaling } from "./rope-scaling.ts";
 
 /** Factors by which a file divides rope's frequencies (Llama 3.1 and later), one for each. */
 export const ROPE_FACTORS = "rope_freqs.weight";
@@ -97,15 +98,6 @@ function readHeads(
     metadata.refuse(key("rope.dimension_count"), `it must be the whole head of ${headDim}, an even number`);
   }
   return { hiddenSize, heads, kvHeads, headDim, rotaryDim };
-}
-
-function readScaling(metadata: Fields, key: (name: string) => string): RopeScaling {
-  // The older spelling.
-  if (metadata.has(key("rope.scale_linear"))) {
-    return { type: "linear", factor: metadata.positive(key("rope.scale_linear")) };
-  }
-  const type = metadata.choice(key("rope.scaling.type"), ["none", "linear"], "none");
-  return type === "none" ? { type: "default" } : { type, factor: metadata.positive(key("rope.scaling.factor")) };
 }
 
 function divided(frequencies: Float32Array, file: GgufFile): Float32Array {

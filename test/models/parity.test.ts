@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { loadModel } from "../../models/load.ts";
 import type { PreparedModel } from "../../models/types.ts";
+import { writeCheckpointGguf } from "../support/checkpoint-gguf.ts";
 import {
   type CheckpointVariant,
   idsOf,
@@ -31,6 +32,7 @@ function largest(values: Float32Array): number {
 
 function writeModel(variant: CheckpointVariant, road: Road): string {
   const folder = temporaryFolder();
+  if (road === "gguf") return writeCheckpointGguf(folder, variant);
   return isExporter(road) ? writeExport(folder, variant, road) : writeCheckpoint(folder, variant);
 }
 
@@ -62,7 +64,7 @@ describe.each(roads)("transformers' logits by the road %s", (road) => {
     expect(model).toMatchObject({
       name: variant.name,
       cached: false,
-      report: { format: road === "checkpoint" ? "safetensors" : "onnx" },
+      report: { format: isExporter(road) ? "onnx" : road === "gguf" ? "gguf" : "safetensors" },
     });
     const prefilled = await logitsBy(model, variant, [variant.tokens]);
     expect(maxDifference(prefilled, expected) / scale).toBeLessThan(TOLERANCE);

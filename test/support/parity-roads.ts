@@ -2,8 +2,8 @@
 import { type CheckpointVariant, variants } from "./checkpoints.ts";
 import { exporters } from "./parity-exports.ts";
 
-export const roads = ["checkpoint", ...exporters] as const;
-/** A checkpoint as it is, or an export: by torch.onnx's two exporters and by Hugging Face optimum, two old releases of it too. */
+export const roads = ["checkpoint", "gguf", ...exporters] as const;
+/** A checkpoint as it is, its tensors as llama.cpp's converter writes them, or an export: by torch.onnx's two exporters and by Hugging Face optimum, two old releases of it too. */
 export type Road = (typeof roads)[number];
 
 interface Gap {
@@ -19,6 +19,28 @@ const perLength =
 const aFew = "of old releases a few are enough, one of each kind";
 
 const gaps: readonly Gap[] = [
+  {
+    road: "gguf",
+    variants: /^(qwen|phi|gemma)/,
+    why: "GGUF has them as architectures of their own, which are not read",
+  },
+  { road: "gguf", variants: /^mistral-window$/, why: "llama.cpp's converter writes no window for Mistral" },
+  {
+    road: "gguf",
+    variants: /-dynamic-|-longrope-/,
+    why: "GGUF has no dynamic scaling, and llama.cpp's converter writes longrope for other architectures only",
+  },
+  {
+    road: "gguf",
+    variants: /^llama-yarn-rope_type$/,
+    why: "its attention factor is its own, which llama.cpp would multiply with the one that it computes",
+  },
+  {
+    road: "gguf",
+    variants: /-whole-heads$/,
+    why: "its activation is not GPT-NeoX's usual one, and GGUF does not say it",
+  },
+  { road: "gguf", variants: /-unbiased$/, why: "llama.cpp wants all biases of GPT-NeoX" },
   {
     road: "dynamo",
     variants: /-dynamic-|-longrope-/,

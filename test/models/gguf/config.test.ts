@@ -24,6 +24,8 @@ async function configOf(changes: Record<string, unknown> = {}, tensors: readonly
   }
 }
 
+const yarn = { "llama.rope.scaling.type": "yarn", "llama.rope.scaling.factor": 4 };
+
 const factors = (values: readonly number[]) => {
   const bytes = new Uint8Array(Float32Array.from(values).buffer);
   return { name: "rope_freqs.weight", type: 0, shape: [values.length], bytes };
@@ -92,7 +94,14 @@ describe("ggufConfig", () => {
       "unsupported_config",
       "dimension_count is 64; it must be the whole head of 128",
     ],
-    [{ "llama.rope.scaling.type": "yarn" }, "unsupported_config", 'scaling.type is "yarn"; supported: none, linear'],
+    [{ "llama.rope.scaling.type": "su" }, "unsupported_config", 'scaling.type is "su"; supported: none, linear, yarn'],
+    [
+      { "llama.rope.scaling.type": "yarn" },
+      "unsupported_config",
+      "rope.scaling.factor is missing; it must be a number",
+    ],
+    [{ ...yarn, "llama.rope.scaling.yarn_log_multiplier": 0.1 }, "unsupported_config", "yarn_log_multiplier is 0.1"],
+    [{ ...yarn, "llama.rope.scaling.attn_factor": 2 }, "unsupported_config", "attn_factor is 2; only 1 is supported"],
     [{ "llama.expert_count": 8 }, "unsupported_config", "llama.expert_count is 8"],
     [
       { "tokenizer.ggml.model": "bert" },
