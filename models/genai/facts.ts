@@ -15,7 +15,9 @@ export function graphFacts(flow: Flow, { config }: GenaiConfig, atMost = config.
   const { graph } = flow;
   checkHeads(graph, config);
   const [embedding] = flow.embeddings;
-  if (embedding && embedding.width !== config.hiddenSize) {
+  // Of a quantised table only whole blocks are known.
+  const exact = embedding && graph.producer(embedding.tensor)!.opType === "Gather";
+  if (exact && embedding.width !== config.hiddenSize) {
     disagree("model: decoder: hidden_size", config.hiddenSize, `the token embeddings are ${embedding.width} wide`);
   }
   const { positions, ...rope } = cachedRope(graph);
@@ -80,5 +82,7 @@ function tableOf(flow: Flow, tensor: string): string {
 /** The initializer that a constant is a rearrangement of. */
 function origin(graph: Graph, tensor: string): string {
   const node = graph.producer(tensor);
-  return node && ["Identity", "Transpose", "Cast"].includes(node.opType) ? origin(graph, node.input[0]!) : tensor;
+  return node && ["Identity", "Transpose", "Reshape", "Cast"].includes(node.opType)
+    ? origin(graph, node.input[0]!)
+    : tensor;
 }

@@ -134,6 +134,13 @@ export class Flow {
 
   #embeddingOf(node: NodeProto): Embedding | undefined {
     const [table = "", indices = ""] = node.input;
+    if (node.opType === "GatherBlockQuantized") {
+      const scales = this.graph.constantShape(node.input[2] ?? "");
+      if (!this.#fromIds.has(indices) || intAttribute(node, "gather_axis", 0) !== 0 || scales?.length !== 2)
+        return undefined;
+      const width = scales[1]! * intAttribute(node, "block_size", 128);
+      return { tensor: node.output[0]!, width, rank: 3, rows: scales[0]! };
+    }
     if (node.opType !== "Gather" || !this.#fromIds.has(indices) || intAttribute(node, "axis", 0) !== 0)
       return undefined;
     const shape = this.graph.isConstant(table) ? this.graph.constantShape(table) : undefined;

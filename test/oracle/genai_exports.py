@@ -2,7 +2,7 @@
 
 Each folder holds what the builder leaves (genai_config.json, model.onnx, model.onnx.data, the tokenizer), golden.json (prompt,
 shape, provenance) and logits.bin: float32 [tokens, vocab], all rows of the prompt. They are computed by transformers where
-the weights are float32; where they are quantised, by ONNX Runtime on the builder's unmodified file. Needs
+the weights are float32; where they are float16 or quantised, by ONNX Runtime on the builder's unmodified file. Needs
 requirements-genai.txt.
 
     python test/oracle/genai_exports.py [variant ...]
@@ -60,8 +60,9 @@ class Variant:
 VARIANTS = {
     "llama-fp32": Variant("Llama", config={"rope_parameters": {"rope_type": "default", "rope_theta": 500000.0}},
                           generation={"do_sample": True, "temperature": 0.6, "top_p": 0.9, "eos_token_id": [1, 2]}),
-    "llama-fp32-separate": Variant("Llama", config=ONE_GROUP, options=("fuse_qkv=false",)),
     "llama-int4": Variant("Llama", "int4"),
+    "qwen2-int4-tied": Variant(
+        "Qwen2", "int4", ONE_GROUP | {"tie_word_embeddings": True, "num_hidden_layers": 1}, options=("fuse_qkv=false",)),
     "qwen2-fp32-windows": Variant("Qwen2", config=ONE_GROUP | WINDOWS),
     "qwen3-fp32": Variant("Qwen3"),
     "qwen3-int4": Variant("Qwen3", "int4", ONE_GROUP),
@@ -142,7 +143,8 @@ def run_exported(folder: Path, model, prompt: np.ndarray) -> np.ndarray:
         onnx.save(graph, path)
     config = model.config
     shape = (1, config.num_key_value_heads, 0, config.head_dim)
-    cache = {f"past_key_values.{layer}.{part}": np.zeros(shape, np.float32)
+    dtype = np.float16 if "fp16" in folder.name else np.float32
+    cache = {f"past_key_values.{layer}.{part}": np.zeros(shape, dtype)
              for layer in range(config.num_hidden_layers) for part in ("key", "value")}
     rows = []
     steps = [0, prompt.shape[1] - 2, prompt.shape[1] - 1, prompt.shape[1]]

@@ -76,6 +76,7 @@ describe("what genai_config.json does not say", () => {
     expect(config.normEps).toBeCloseTo(1e-6, 12);
     expect(config.inverseFrequencies).toEqual(ropeFrequencies(500_000, 16, { type: "default" }).inverseFrequencies);
     expect((await loadModel(copyOf("gemma-fp32"))).config.tiedHead).toBe(true);
+    expect((await loadModel(copyOf("qwen2-int4-tied"))).config.tiedHead).toBe(true);
   });
 
   it("is not about sampling, which search has", async () => {
