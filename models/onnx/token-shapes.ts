@@ -9,7 +9,8 @@ export function readShapesFromIds(graph: Graph): void {
   const ids = graph.proto.input.find(({ name }) => name === "input_ids");
   if (!ids || rankOf(ids) !== 2) return;
   for (const input of graph.proto.input) {
-    if (input === ids) continue;
+    // A list of positions, cache_position, has no axis for sequences.
+    if (input === ids || (rankOf(input) ?? 0) < 2) continue;
     const sameShape = input.name === "position_ids" && rankOf(input) === 2;
     for (const node of graph.consumers(input.name)) {
       if (node.opType === "Shape" && (sameShape || readsBatchOnly(graph, node))) {
@@ -26,7 +27,8 @@ function rankOf({ type }: ValueInfoProto): number | undefined {
 function readsBatchOnly(graph: Graph, shape: NodeProto): boolean {
   if (intAttribute(shape, "start", 0) !== 0) return false;
   if (intAttribute(shape, "end", 0) === 1) return true;
-  return graph.consumers(shape.output[0]!).every(({ opType, input }) => {
-    return opType === "Gather" && graph.integers(input[1]!)?.every((index) => index === 0);
-  });
+  const readers = graph.consumers(shape.output[0]!);
+  const first = ({ opType, input }: NodeProto) =>
+    opType === "Gather" && graph.integers(input[1]!)?.every((index) => index === 0);
+  return readers.length > 0 && readers.every(first);
 }
