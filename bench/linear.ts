@@ -11,7 +11,7 @@ import { defaultAttention } from "../attention/defaults.ts";
 import { openSession, type Session } from "../attention/session.ts";
 import { defaultThreads } from "../attention/threads.ts";
 import type { StepSequence } from "../attention/types.ts";
-import { type Activations, activationKinds, type Linears, linearKinds } from "../models/builder/linear.ts";
+import { type Activations, activationKinds, type Linears, linearKinds } from "../models/builder/style.ts";
 import { loadModel } from "../models/load.ts";
 import type { ModelConfig } from "../models/types.ts";
 

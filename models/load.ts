@@ -4,12 +4,10 @@ import { prepareGraph } from "./cache.ts";
 import { parseConfig } from "./config.ts";
 import { ModelError } from "./errors.ts";
 import { genaiFile, parseGenaiConfig } from "./genai/config.ts";
-import { importGenai } from "./genai/import.ts";
 import { importGguf } from "./gguf/import.ts";
 import { withoutFurtherParts } from "./gguf/part-names.ts";
 import { graphFiles } from "./graph-files.ts";
 import { readJsonFile } from "./json.ts";
-import { importOnnx } from "./onnx/import.ts";
 import { locateModel, type ModelLocation } from "./registry.ts";
 import { hasCheckpoint } from "./safetensors/checkpoint.ts";
 import { importCheckpoint } from "./safetensors/import.ts";
@@ -34,7 +32,10 @@ export async function loadModel(nameOrPath: string, options: LoadModelOptions = 
   if (extname(file) === ".gguf") return { ...(await importGguf(file, options)), name: location.name };
   if (extname(file) !== ".onnx") return { ...(await importCheckpoint(file, options)), name: location.name };
   try {
-    if (isGenai(file)) return { ...(await importGenai(file, options)), name: location.name };
+    if (isGenai(file)) {
+      const { importGenai } = await import("./genai/import.ts");
+      return { ...(await importGenai(file, options)), name: location.name };
+    }
     return await loadOnnx(location.name, file, options);
   } catch (error) {
     throw withWayOut(error);
@@ -113,7 +114,11 @@ async function loadOnnx(name: string, file: string, options: LoadModelOptions): 
     label: [basename(file, ".onnx"), ...(config.ropeVariant ? [config.ropeVariant] : [])].join("-"),
     files: [configPath, file],
     options,
-    build: (target) => importOnnx(file, config, target, options),
+    build: async (target) => {
+      // What makes graphs, and runs them for it, is not read where they are made already.
+      const { importOnnx } = await import("./onnx/import.ts");
+      return importOnnx(file, config, target, options);
+    },
   });
   return { name, source: file, config, tokenizer, ...prepared };
 }

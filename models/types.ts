@@ -88,11 +88,11 @@ export interface LoadModelOptions {
   readonly cacheDir?: string;
   /** Make the graph anew even if a cached one fits. */
   readonly force?: boolean;
-  /** What multiplies quantised weights, see builder/linear.ts; default SPARQ_LINEARS or "qlinear". */
+  /** What multiplies quantised weights, see builder/style.ts; default SPARQ_LINEARS or "qlinear". */
   readonly linears?: "qlinear" | "matmulnbits";
-  /** How inputs of quantised linears are rounded, see builder/linear.ts; default SPARQ_ACTIVATIONS or "int8x2". */
+  /** How inputs of quantised linears are rounded, see builder/style.ts; default SPARQ_ACTIVATIONS or "int8x2". */
   readonly activations?: "int8x2" | "int8";
-  /** Whether weights that are plain floats are read in the model's own files, see builder/linear.ts; default SPARQ_WEIGHTS or "mapped". */
+  /** Whether weights that are plain floats are read in the model's own files, see builder/style.ts; default SPARQ_WEIGHTS or "mapped". */
   readonly weights?: "mapped" | "copied";
   /** How the weights of a checkpoint that has floats are kept, see safetensors/quantise.ts; as they are when left out. */
   readonly quantize?: "int4" | "int8" | undefined;

@@ -14,7 +14,6 @@ import { defaultSpeculation } from "./engine/speculation.ts";
 import type { Tokenizer } from "./engine/types.ts";
 import { GrammarService } from "./grammar/service.ts";
 import { grammarVocabulary } from "./grammar/vocabulary.ts";
-import { loadAsIs } from "./load-as-is.ts";
 import { threadedEncoder } from "./prompts/encoder.ts";
 import { sizeCache } from "./resources.ts";
 import type { Serving } from "./serving.ts";
@@ -36,6 +35,12 @@ export interface LoadedModel {
   readonly broken: NonNullable<Serving["broken"]>;
 }
 
+/** Apart from the rest, with what reads and runs ONNX models. */
+async function asIsLoader() {
+  const { loadAsIs } = await import("./load-as-is.ts");
+  return loadAsIs;
+}
+
 /**
  * Loads a model and makes an engine for it, watched by `observers`; `runnerOf` may put something
  * between the engine and its session. Throws ModelError for a model that cannot be used, OptionError for attention settings
@@ -48,8 +53,8 @@ export async function loadServing(
   runnerOf: (session: StepSession) => StepRunner = (session) => session,
 ): Promise<Serving> {
   const watch = new Stopwatch();
-  const model =
-    options.attention === "onnx" ? await loadAsIs(options, log, watch) : await loadPrepared(options, log, watch);
+  const load = options.attention === "onnx" ? await asIsLoader() : loadPrepared;
+  const model = await load(options, log, watch);
   const { name, source, config, files, tokenizer, session, contextLength, headDim, attention, backend } = model;
   const engine = createEngine({
     runner: runnerOf(session),

@@ -1,5 +1,5 @@
 import { Tensor } from "onnxruntime-node";
-import { halfToFloat } from "../../models/onnx/tensor.ts";
+import { halfToFloat } from "../../models/half.ts";
 
 /** float32 of every float16, by its bits. */
 let halves: Float32Array | undefined;

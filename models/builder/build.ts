@@ -6,7 +6,7 @@ import { DataType, encodeModel, makeModel, makeValueInfo } from "../onnx/proto.t
 import type { ImportReport, LoadModelOptions, ModelConfig } from "../types.ts";
 import { buildDecoder } from "./decoder.ts";
 import { GraphWriter } from "./graph-writer.ts";
-import type { LinearStyle } from "./linear.ts";
+import type { LinearStyle } from "./style.ts";
 import type { WeightSource } from "./weights.ts";
 
 const OPSETS = { "": 17, "com.microsoft": 1, sparq: 1 };

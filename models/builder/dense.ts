@@ -4,7 +4,7 @@ import { resolve } from "node:path";
 import type { AttributeValue } from "../onnx/build.ts";
 import { DataType } from "../onnx/messages.ts";
 import type { GraphWriter } from "./graph-writer.ts";
-import type { LinearStyle } from "./linear.ts";
+import type { LinearStyle } from "./style.ts";
 import type { DenseMatrix, DenseType, Piece } from "./weights.ts";
 
 /** As attention/native/elements.h numbers them. */

@@ -1,8 +1,9 @@
 import { denseEmbedding, denseLinear, storeDense } from "./dense.ts";
 import type { GraphWriter } from "./graph-writer.ts";
-import { type LinearStyle, planesOf } from "./linear.ts";
+import { planesOf } from "./linear.ts";
 import { blockEmbedding, blockLinear, storeBlocks } from "./matmulnbits.ts";
 import { qembedding, qlinear, storePacked } from "./qlinear.ts";
+import type { LinearStyle } from "./style.ts";
 import type { WeightMatrix } from "./weights.ts";
 
 export interface Embedding {

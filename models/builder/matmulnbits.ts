@@ -5,7 +5,7 @@
  */
 import { DataType } from "../onnx/messages.ts";
 import type { GraphWriter } from "./graph-writer.ts";
-import type { Activations } from "./linear.ts";
+import type { Activations } from "./style.ts";
 import { type BlockMatrix, transpose } from "./weights.ts";
 
 /**

@@ -2,7 +2,7 @@
  * Block-quantised matrices as the native operators read them, in place, from the mapped weights file. The layout is
  * described in attention/native/qlinear.h: tiles of 16 outputs, each its blocks' scales (and offsets), then its quants.
  */
-import { exactHalf } from "../onnx/tensor.ts";
+import { exactHalf } from "../half.ts";
 import type { BlockMatrix } from "./weights.ts";
 
 /** Outputs of a tile. */

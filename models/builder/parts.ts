@@ -1,7 +1,7 @@
 import type { Architecture } from "../architectures/types.ts";
 import type { ModelConfig } from "../types.ts";
 import type { GraphWriter } from "./graph-writer.ts";
-import type { LinearStyle } from "./linear.ts";
+import type { LinearStyle } from "./style.ts";
 import type { WeightMatrix, WeightSource } from "./weights.ts";
 
 /** What a decoder is written with. */

@@ -1,4 +1,4 @@
-import { halfToFloat } from "../onnx/tensor.ts";
+import { halfToFloat } from "../half.ts";
 
 /** What a builder needs of a model's weights, whatever file they come from. */
 

@@ -1,4 +1,4 @@
-import type { LinearStyle } from "../builder/linear.ts";
+import type { LinearStyle } from "../builder/style.ts";
 import { buildGgufGraph } from "../gguf/build.ts";
 import { openGguf } from "../gguf/reader.ts";
 import { buildCheckpointGraph } from "../safetensors/build.ts";

@@ -4,7 +4,7 @@ import { packageRoot } from "../../attention/root.ts";
 import { defaultThreads } from "../../attention/threads.ts";
 import { ModelError } from "../errors.ts";
 import type { ImportReport } from "../types.ts";
-import { type Conversion, type OnProgress, runConversion } from "./conversion.ts";
+import type { Conversion, OnProgress } from "./conversion.ts";
 import type { ConversionReply, ConversionThreadData } from "./messages.ts";
 
 export type { Conversion } from "./conversion.ts";
@@ -27,9 +27,17 @@ export interface ConvertOptions {
  * event loop, and with it /health of a server that loads, goes on.
  * @throws ModelError naming the file, tensor or field; Error if a thread died
  */
-export function convert(conversion: Conversion, bytes: number, options: ConvertOptions = {}): Promise<ImportReport> {
+export async function convert(
+  conversion: Conversion,
+  bytes: number,
+  options: ConvertOptions = {},
+): Promise<ImportReport> {
   const { onProgress = () => {}, threadFromBytes = THREAD_FROM_BYTES, threads = defaultThreads() } = options;
-  if (bytes < threadFromBytes) return runConversion(conversion, onProgress);
+  if (bytes < threadFromBytes) {
+    // Not read where a graph is there.
+    const { runConversion } = await import("./conversion.ts");
+    return runConversion(conversion, onProgress);
+  }
   const helpers = conversion.quantize ? Math.min(threads, MOST_THREADS) - 1 : 0;
   return inThreads(conversion, onProgress, helpers);
 }

@@ -2,7 +2,7 @@
  * Decoders of GGUF's block formats to float32, after ggml-quants.c. Each is one short loop over blocks: clear rather than
  * fast, and the reference for quantised.ts, which keeps the integers. `d`, `m`, `dmin` are ggml's names for the scales.
  */
-import { halfToFloat } from "../onnx/tensor.ts";
+import { halfToFloat } from "../half.ts";
 import { type TensorTypeName, tensorType } from "./types.ts";
 
 const { fround } = Math;

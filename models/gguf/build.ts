@@ -1,5 +1,5 @@
 import { buildGraph } from "../builder/build.ts";
-import type { LinearStyle } from "../builder/linear.ts";
+import type { LinearStyle } from "../builder/style.ts";
 import type { ImportReport, LoadModelOptions, ModelConfig } from "../types.ts";
 import type { GgufFile } from "./reader.ts";
 import { ggufWeights } from "./weights.ts";

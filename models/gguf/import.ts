@@ -1,5 +1,5 @@
 import { basename, dirname } from "node:path";
-import { linearStyle, styleSuffixes } from "../builder/linear.ts";
+import { linearStyle, styleSuffixes } from "../builder/style.ts";
 import { prepareGraph } from "../cache.ts";
 import { convert } from "../convert/index.ts";
 import type { LoadModelOptions, PreparedModel } from "../types.ts";

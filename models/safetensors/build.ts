@@ -1,6 +1,6 @@
 import { architectureOf } from "../architectures/index.ts";
 import { buildGraph } from "../builder/build.ts";
-import type { LinearStyle } from "../builder/linear.ts";
+import type { LinearStyle } from "../builder/style.ts";
 import type { WeightSource } from "../builder/weights.ts";
 import type { ImportReport, LoadModelOptions, ModelConfig } from "../types.ts";
 import type { Checkpoint } from "./checkpoint.ts";

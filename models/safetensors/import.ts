@@ -1,6 +1,6 @@
 import { existsSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { linearStyle, styleSuffixes } from "../builder/linear.ts";
+import { linearStyle, styleSuffixes } from "../builder/style.ts";
 import { prepareGraph } from "../cache.ts";
 import { parseConfig } from "../config.ts";
 import { type Conversion, convert } from "../convert/index.ts";

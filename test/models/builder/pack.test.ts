@@ -4,7 +4,7 @@ import { type PackedMatrix, packMatrix } from "../../../models/builder/pack.ts";
 import { type BlockMatrix, zeroOf } from "../../../models/builder/weights.ts";
 import { type BlockTypeName, blockMatrix } from "../../../models/gguf/quantised.ts";
 import { supportedTypes } from "../../../models/gguf/types.ts";
-import { exactHalf, halfToFloat } from "../../../models/onnx/tensor.ts";
+import { exactHalf, halfToFloat } from "../../../models/half.ts";
 import { randomBlocks, seeded } from "../../support/gguf-llama.ts";
 
 /** Element [row, column] of a matrix as it is before packing. */

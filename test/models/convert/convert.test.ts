@@ -1,7 +1,7 @@
 import { mkdirSync, readFileSync, truncateSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { linearStyle } from "../../../models/builder/linear.ts";
+import { linearStyle } from "../../../models/builder/style.ts";
 import { graphFile, weightsFile } from "../../../models/cache.ts";
 import { type Conversion, type ConvertOptions, convert } from "../../../models/convert/index.ts";
 import { importGguf } from "../../../models/gguf/import.ts";

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it, vi } from "vitest";
 import { defaultAttention } from "../../../attention/defaults.ts";
-import { linearKinds } from "../../../models/builder/linear.ts";
+import { linearKinds } from "../../../models/builder/style.ts";
 import { dequantize } from "../../../models/gguf/blocks.ts";
 import { importGguf } from "../../../models/gguf/import.ts";
 import { supportedTypes, type TensorTypeName, tensorType } from "../../../models/gguf/types.ts";

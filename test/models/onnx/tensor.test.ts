@@ -1,9 +1,9 @@
 import { describe, expect, it } from "vitest";
+import { halfToFloat } from "../../../models/half.ts";
 import {
   byteLength,
   DataType,
   floatTensor,
-  halfToFloat,
   int64Tensor,
   rawTensor,
   TensorMessage,
