@@ -8,6 +8,7 @@ import { allTensors } from "./external.ts";
 import { Flow } from "./flow.ts";
 import { addBiasesBefore } from "./fused-biases.ts";
 import { describeNode, Graph } from "./graph.ts";
+import { keepAllRows } from "./last-row.ts";
 import { findHead } from "./logit-rows.ts";
 import { findAttentions } from "./match.ts";
 import { takeCacheBranch } from "./merged.ts";
@@ -47,6 +48,7 @@ export async function importOnnx(
   addBiasesBefore(graphOf(model));
   const graph = new Graph(model);
   readShapesFromIds(graph);
+  keepAllRows(graph);
   const flow = new Flow(graph);
   checkVocabulary(flow, config, path);
   await exposeComputedHeads(flow, config);

@@ -61,6 +61,7 @@ VARIANTS = {
     "llama-fp32": Variant("Llama", config={"rope_parameters": {"rope_type": "default", "rope_theta": 500000.0}},
                           generation={"do_sample": True, "temperature": 0.6, "top_p": 0.9, "eos_token_id": [1, 2]}),
     "llama-int4": Variant("Llama", "int4"),
+    "llama-int4-last": Variant("Llama", "int4", {"num_hidden_layers": 1}, options=("prune_lm_head=true",)),
     "qwen2-int4-tied": Variant(
         "Qwen2", "int4", ONE_GROUP | {"tie_word_embeddings": True, "num_hidden_layers": 1}, options=("fuse_qkv=false",)),
     "qwen2-fp32-windows": Variant("Qwen2", config=ONE_GROUP | WINDOWS),
@@ -128,7 +129,7 @@ def build(model, variant: Variant, folder: Path) -> None:
         builder.create_model(*places, **options)
 
 
-def run_exported(folder: Path, model, prompt: np.ndarray) -> np.ndarray:
+def run_exported(folder: Path, model, prompt: np.ndarray, options: tuple) -> np.ndarray:
     """
     [tokens, vocab] of the file: all but two tokens at once, then one, then one more behind a cache. The file is unmodified but
     for the attribute by which a window's layers keep no more than the window: it is about the cache alone.
@@ -148,6 +149,8 @@ def run_exported(folder: Path, model, prompt: np.ndarray) -> np.ndarray:
              for layer in range(config.num_hidden_layers) for part in ("key", "value")}
     rows = []
     steps = [0, prompt.shape[1] - 2, prompt.shape[1] - 1, prompt.shape[1]]
+    if "prune_lm_head=true" in options:  # the last token's logits alone
+        steps = list(range(prompt.shape[1] + 1))
     for start, end in zip(steps, steps[1:]):
         inputs = {"input_ids": prompt[:, start:end], "attention_mask": np.ones((1, end), np.int64),
                   "position_ids": np.arange(start, end)[None]}
@@ -168,7 +171,7 @@ def generate(name: str, variant: Variant, seed: int) -> None:
     found = []
     for index, length in enumerate(variant.lengths):
         ids = prompt[:, :length]
-        exported = run_exported(folder, model, ids.numpy())
+        exported = run_exported(folder, model, ids.numpy(), variant.options)
         logits = exported
         if variant.precision == "fp32":
             with torch.no_grad():
