@@ -35,6 +35,8 @@ export class OnnxDecoder {
   private readonly session: InferenceSession;
   private signature!: DecoderSignature;
   private rows: LogitRows = "all";
+  /** Some graphs' masks are for a prompt or for one token: behind cached positions they run one at a time. */
+  private behind: "any" | "one" = "any";
 
   private constructor(path: string, session: InferenceSession) {
     this.path = path;
@@ -86,13 +88,25 @@ export class OnnxDecoder {
         );
       }
       this.rows = given === 2 ? "all" : "last";
-      if (signature.slots.length > 0) await this.run(Int32Array.of(0, 0), whole.past, 1);
+      if (signature.slots.length > 0) await this.tryBehind(whole.past);
     } catch (error) {
       throw new ModelError(
         "unsupported_graph",
         `${this.path} cannot be served as it is: on a prompt of 2 tokens and 2 behind it, ${messageOf(error).trim()}`,
         { cause: error },
       );
+    }
+  }
+
+  /** Mutates. Throws what two tokens behind a prompt meet, if one alone meets something too. */
+  private async tryBehind(past: Past): Promise<void> {
+    try {
+      await this.run(Int32Array.of(0, 0), past, 1);
+    } catch (error) {
+      this.behind = "one";
+      await this.run(Int32Array.of(0), past, 1).catch(() => {
+        throw error;
+      });
     }
   }
 
@@ -116,7 +130,7 @@ export class OnnxDecoder {
     const logits = new Float32Array(wanted * vocabSize);
     let filled = 0;
     let current = past;
-    for (const [begin, end] of this.parts(ids.length, wanted)) {
+    for (const [begin, end] of this.parts(ids.length, wanted, past.length)) {
       const reached = Math.max(0, end - (ids.length - wanted));
       const own = this.rows === "last" ? Math.min(1, reached) : Math.min(end - begin, reached);
       const part = await this.runPart({ ids: ids.subarray(begin, end), past: current, wanted: own });
@@ -140,12 +154,19 @@ export class OnnxDecoder {
    * Ranges of tokens that run together, so that no run gives too many logits. Where only the last row's can be had, each row of
    * which they are wanted is the last of a range. A graph that has no cache sees all tokens each time.
    */
-  private parts(tokens: number, wanted: number): [number, number][] {
+  private parts(tokens: number, wanted: number, before: number): [number, number][] {
     const { slots, vocabSize } = this.signature;
     const single = this.rows === "last" ? Math.max(0, wanted - 1) : 0;
     const ends = Array.from({ length: single + 1 }, (_, i) => tokens - single + i);
     if (slots.length === 0) return ends.map((end) => [0, end]);
     const most = this.rows === "last" ? tokens : Math.max(1, Math.floor(MOST_LOGITS / vocabSize));
+    if (this.behind === "one") {
+      const first = before > 0 ? 1 : Math.min(most, ends[0]!);
+      return [
+        [0, first],
+        ...Array.from({ length: tokens - first }, (_, i): [number, number] => [first + i, first + i + 1]),
+      ];
+    }
     const starts = ends.slice(0, -1);
     for (let start = Math.floor((ends[0]! - 1) / most) * most; start >= 0; start -= most) starts.unshift(start);
     return starts.map((start, i) => [start, starts[i + 1] ?? tokens]);
