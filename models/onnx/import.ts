@@ -7,7 +7,7 @@ import { exposeComputedHeads } from "./computed-heads.ts";
 import { allTensors } from "./external.ts";
 import { Flow } from "./flow.ts";
 import { addBiasesBefore } from "./fused-biases.ts";
-import { describeNode, Graph } from "./graph.ts";
+import { describeNode, Graph, intAttribute } from "./graph.ts";
 import { keepAllRows } from "./last-row.ts";
 import { findHead } from "./logit-rows.ts";
 import { findAttentions } from "./match.ts";
@@ -78,7 +78,7 @@ export async function importOnnx(
   const graphPath = join(folder, graphFile);
   writeModel(graphPath, model, { externalData: { location: weightsFile } });
   onProgress(4, steps, "comparing with the original");
-  const difference = await selfCheck(original, originalInputs, graphPath, config);
+  const difference = await selfCheck(original, originalInputs, graphPath, config, rounds(model));
   onProgress(steps, steps, "done");
   return {
     format: "onnx",
@@ -98,6 +98,13 @@ function inputsOf(model: ModelProto): ValueInfoProto[] {
   const { input, initializer } = graphOf(model);
   const stored = new Set(initializer.map(({ name }) => name));
   return input.filter(({ name }) => !stored.has(name));
+}
+
+/** Whether quantised products take their activations in 8 bits. */
+function rounds(model: ModelProto): boolean {
+  return graphOf(model).node.some(
+    (node) => node.opType === "MatMulNBits" && intAttribute(node, "accuracy_level", 0) === 4,
+  );
 }
 
 function checkVocabulary(flow: Flow, config: ModelConfig, path: string): void {
