@@ -1,3 +1,4 @@
+import { median } from "../statistics.ts";
 import { keyOf, type Measurement, titleOf } from "./measurement.ts";
 import { type BenchRecord, RecordError } from "./record.ts";
 
@@ -53,7 +54,15 @@ function changeOf(before: Measurement, after: Measurement): Change {
   return { title: titleOf(before), unit: before.unit, before: before.value, after: after.value, gain, verdict };
 }
 
-/** A table of what changed, and a line on the rest. */
+/** Figures of which a median says something of the machine. */
+const FEW = 5;
+
+/** Within what a quiet machine does from one run to the next. */
+function alike(gain: number): boolean {
+  return gain > 0.93 && gain < 1.07;
+}
+
+/** A table of what changed, and lines on the rest. */
 export function formatComparison({ changes, missing }: Comparison): string {
   const moved = changes.filter(({ verdict }) => verdict !== "same");
   const lines = [
@@ -62,6 +71,14 @@ export function formatComparison({ changes, missing }: Comparison): string {
   if (moved.length > 0) lines.push("", "| figure | before | now | times better | |", "|---|---|---|---|---|");
   for (const { title, unit, before, after, gain, verdict } of moved) {
     lines.push(`| ${title} | ${before} ${unit} | ${after} ${unit} | ${gain.toFixed(2)} | ${verdict} |`);
+  }
+  const times = changes.filter(({ unit }) => unit !== "x").map(({ gain }) => gain);
+  if (moved.length > 0 && times.length >= FEW && !alike(median(times))) {
+    const drift = `on the median, the ${times.length} figures that are no ratios are ${median(times).toFixed(2)} times as good as the baseline's`;
+    lines.push(
+      "",
+      `${drift}: if nothing was changed that slows or speeds all of them up, the machine was, and ratios tell more`,
+    );
   }
   if (missing.length > 0) lines.push("", `not measured: ${missing.join("; ")}`);
   return `${lines.join("\n")}\n`;

@@ -50,6 +50,22 @@ describe("comparison with a baseline", () => {
     expect(() => compareRecords(before, record(time(1, [1, 2])))).toThrow("no figure with an interval");
   });
 
+  it("says so where all times have moved alike, as on a machine that was slower", () => {
+    const batches = [1, 2, 3, 4, 5, 6];
+    const before = record(...batches.map((batch) => time(batch, [10, 10.1, 10.2])));
+    const at = (factor: number) =>
+      record(...batches.map((batch) => time(batch, [10 * factor, 10.1 * factor, 10.2 * factor])));
+    expect(formatComparison(compareRecords(at(1.25), before))).toContain(
+      "on the median, the 6 figures that are no ratios are 0.80 times as good as the baseline's",
+    );
+    expect(formatComparison(compareRecords(at(1.05), before))).not.toContain("on the median");
+    // One that moved says nothing of the machine.
+    const one = record(time(1, [20, 21, 22]), ...batches.slice(1).map((batch) => time(batch, [10, 10.1, 10.2])));
+    const text = formatComparison(compareRecords(one, before));
+    expect(text).toContain("worse");
+    expect(text).not.toContain("on the median");
+  });
+
   it("refuses a record in which two figures are one", () => {
     expect(() => record(time(1, [1]), time(1, [2]))).toThrow("two measurements are");
   });
