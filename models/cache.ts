@@ -16,7 +16,7 @@ import { userCacheDir } from "./registry.ts";
 import type { ImportReport, LoadModelOptions } from "./types.ts";
 
 /** Raise when the canonical graph or the report changes: graphs made by other versions are made anew. */
-export const FORMAT_VERSION = 5;
+export const FORMAT_VERSION = 6;
 
 /** File names inside a prepared folder; `weightsFile` only if the graph keeps its weights outside. */
 export const graphFile = "model.onnx";

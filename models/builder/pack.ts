@@ -26,44 +26,33 @@ export interface PackedMatrix {
   };
 }
 
-/** Packs a matrix without loss. Throws TypeError for block sizes that the layout does not have. */
-export function packMatrix(matrix: BlockMatrix): PackedMatrix {
+/** Where things are in a packed matrix, which its scales and offsets decide. */
+interface PackedLayout {
+  /** Of the whole matrix. */
+  readonly byteLength: number;
+  readonly attributes: PackedMatrix["attributes"];
+  /** Scales, and offsets if there are any, as f16 if all of them can be. */
+  readonly constants: readonly (Float32Array | Uint16Array)[];
+  readonly constantBytes: number;
+  readonly quantsAt: number;
+  readonly tileBytes: number;
+}
+
+/** The layout of a matrix, for which its quants need not be read. Throws TypeError for block sizes that there are none for. */
+export function packedLayout(matrix: Omit<BlockMatrix, "quants">): PackedLayout {
   const { rows, columns, bits, blockSize, scales, offsets } = matrix;
   if ((blockSize !== 16 && blockSize !== 32) || columns % blockSize !== 0) {
     throw new TypeError(`rows of ${columns} columns in blocks of ${blockSize} cannot be packed`);
   }
   const blocks = columns / blockSize;
-  const constants = offsets ? [scales, offsets] : [scales];
-  const halves = constants.map(exactHalves);
-  const asHalves = halves.every((values) => values !== undefined);
+  const floats = offsets ? [scales, offsets] : [scales];
+  const halves = floats.flatMap((values) => exactHalves(values) ?? []);
+  const asHalves = halves.length === floats.length;
   const constantBytes = LANES * (asHalves ? 2 : 4);
-  const blockConstantBytes = constantBytes * constants.length;
-  const quantsAt = Math.ceil((blocks * blockConstantBytes) / ALIGNMENT) * ALIGNMENT;
-  const blockQuantBytes = (LANES * blockSize * bits) / 8;
-  const tileBytes = quantsAt + blocks * blockQuantBytes;
-  const bytes = new Uint8Array(Math.ceil(rows / LANES) * tileBytes);
-  // Everything in a tile is aligned to its size.
-  const places = asHalves ? new Uint16Array(bytes.buffer) : new Float32Array(bytes.buffer);
-  const words = new Uint32Array(bytes.buffer);
-  // Rows of quants are whole blocks, so what is read at once is aligned if the first is.
-  const quants = matrix.quants.byteOffset % 4 === 0 ? matrix.quants : matrix.quants.slice();
-  const packGroups = bits === 8 ? bytePacker(quants, words) : nibblePacker(quants, words);
-
-  for (let row = 0; row < rows; row++) {
-    const tile = Math.floor(row / LANES) * tileBytes;
-    const lane = row % LANES;
-    for (const [which, values] of (asHalves ? halves : constants).entries()) {
-      const first = (tile + which * constantBytes) / places.BYTES_PER_ELEMENT + lane;
-      const step = blockConstantBytes / places.BYTES_PER_ELEMENT;
-      for (let block = 0; block < blocks; block++) places[first + block * step] = values![row * blocks + block]!;
-    }
-    for (let block = 0; block < blocks; block++) {
-      const from = ((row * blocks + block) * blockSize * bits) / 8;
-      packGroups(from, tile + quantsAt + block * blockQuantBytes + 4 * lane, blockSize / 4);
-    }
-  }
+  const quantsAt = Math.ceil((blocks * constantBytes * floats.length) / ALIGNMENT) * ALIGNMENT;
+  const tileBytes = quantsAt + (LANES * columns * bits) / 8;
   return {
-    bytes,
+    byteLength: Math.ceil(rows / LANES) * tileBytes,
     attributes: {
       K: columns,
       N: rows,
@@ -72,7 +61,43 @@ export function packMatrix(matrix: BlockMatrix): PackedMatrix {
       half_scales: asHalves ? 1 : 0,
       offsets: offsets ? 1 : 0,
     },
+    constants: asHalves ? halves : floats,
+    constantBytes,
+    quantsAt,
+    tileBytes,
   };
+}
+
+/** Packs a matrix without loss. Throws TypeError for block sizes that the layout does not have. */
+export function packMatrix(matrix: BlockMatrix): PackedMatrix {
+  const { byteLength, attributes, constants, constantBytes, quantsAt, tileBytes } = packedLayout(matrix);
+  const { rows, columns, bits, blockSize } = matrix;
+  const blocks = columns / blockSize;
+  const blockConstantBytes = constantBytes * constants.length;
+  const blockQuantBytes = (LANES * blockSize * bits) / 8;
+  const bytes = new Uint8Array(byteLength);
+  // Everything in a tile is aligned to its size.
+  const places = attributes.half_scales ? new Uint16Array(bytes.buffer) : new Float32Array(bytes.buffer);
+  const words = new Uint32Array(bytes.buffer);
+  // Rows of quants are whole blocks, so what is read at once is aligned if the first is.
+  const { quants: stored } = matrix;
+  const quants = stored.byteOffset % 4 === 0 ? stored : new Uint8Array(stored);
+  const packGroups = bits === 8 ? bytePacker(quants, words) : nibblePacker(quants, words);
+
+  for (let row = 0; row < rows; row++) {
+    const tile = Math.floor(row / LANES) * tileBytes;
+    const lane = row % LANES;
+    for (const [which, values] of constants.entries()) {
+      const first = (tile + which * constantBytes) / places.BYTES_PER_ELEMENT + lane;
+      const step = blockConstantBytes / places.BYTES_PER_ELEMENT;
+      for (let block = 0; block < blocks; block++) places[first + block * step] = values[row * blocks + block]!;
+    }
+    for (let block = 0; block < blocks; block++) {
+      const from = ((row * blocks + block) * blockSize * bits) / 8;
+      packGroups(from, tile + quantsAt + block * blockQuantBytes + 4 * lane, blockSize / 4);
+    }
+  }
+  return { bytes, attributes };
 }
 
 /** The values as f16; undefined if one of them is none. */

@@ -19,6 +19,8 @@ export interface DenseAttentionInput {
   readonly window: number;
   /** Whether rope turns components (2i, 2i + 1) instead of (i, i + rotaryDim / 2). */
   readonly interleaved: boolean;
+  /** Of products of queries and keys. */
+  readonly scale: number;
   /** New tokens; they stand at positions past..past + tokens - 1. */
   readonly tokens: number;
   readonly past: number;
@@ -36,9 +38,8 @@ export interface DenseAttentionInput {
  * @returns [heads * headDim]
  */
 export function denseAttention(input: DenseAttentionInput, row: number): Float64Array {
-  const { config, past, pastKeys, pastValues } = input;
+  const { config, past, pastKeys, pastValues, scale } = input;
   const { heads, kvHeads, headDim } = config;
-  const scale = 1 / Math.sqrt(headDim);
   const end = past + row + 1;
   const first = input.window > 0 ? Math.max(0, end - input.window) : 0;
   const result = new Float64Array(heads * headDim);

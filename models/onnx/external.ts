@@ -145,12 +145,12 @@ export function externalizeTensors(path: string, model: ModelProto, options?: Wr
 
 /** The tensor with its bytes inside the message; itself when they already are. */
 export function inlineTensor(tensor: TensorProto): TensorProto {
-  if (!tensor.external) return tensor;
+  if (!tensor.external && !tensor.deferred) return tensor;
   return copyWith(tensor, inlined(tensor));
 }
 
 function inlined(tensor: TensorProto): Partial<TensorProto> {
-  return { rawData: tensorBytes(tensor), externalData: [], dataLocation: 0, external: undefined };
+  return { rawData: tensorBytes(tensor), externalData: [], dataLocation: 0, external: undefined, deferred: undefined };
 }
 
 function externalTensor(tensor: TensorProto, location: string, offset: number, length: number): TensorProto {
@@ -167,6 +167,7 @@ function externalTensor(tensor: TensorProto, location: string, offset: number, l
     int64Data: [],
     uint64Data: [],
     external: undefined,
+    deferred: undefined,
   });
   // An own empty rawData would still be written as a present field.
   delete (copy as Partial<TensorProto>).rawData;

@@ -11,20 +11,25 @@ export interface RunShape {
 
 /**
  * What an exported decoder's input gets in a run of one sequence without padding: ids as given, a mask of ones, the
- * positions past..past + tokens - 1, and cached keys or values from `cache` ([kvHeads, past, headDim]).
+ * positions past..past + tokens - 1, and cached keys or values from `cache` ([kvHeads, past, headDim]);
+ * a float16 cache gets its bits, or zeros.
  */
 export function decoderFeed(
   value: ValueInfoProto,
   { tokens, past }: RunShape,
   config: Pick<ModelConfig, "kvHeads" | "headDim">,
   ids: readonly number[],
-  cache: (name: string, size: number) => Float32Array,
+  cache: (name: string, size: number) => Float32Array | Uint16Array,
 ): Tensor {
   const { elemType, shape } = value.type!.tensorType!;
   const rank = shape!.dim.length;
   if (rank === 4) {
     const dims = [1, config.kvHeads, past, config.headDim];
-    return new Tensor("float32", cache(value.name, config.kvHeads * past * config.headDim), dims);
+    const values = cache(value.name, config.kvHeads * past * config.headDim);
+    if (elemType === DataType.FLOAT16) {
+      return new Tensor("float16", values instanceof Uint16Array ? values : new Uint16Array(values.length), dims);
+    }
+    return new Tensor("float32", values as Float32Array, dims);
   }
   if (value.name === CACHE_BRANCH) return new Tensor("bool", Uint8Array.of(past > 0 ? 1 : 0), [1]);
   if (value.name === "input_ids") return integers(elemType, ids, rank);

@@ -33,6 +33,10 @@ export interface Embedding extends Projection {
 
 /** Their outputs depend on their inputs' shapes only. */
 export const shapeOps: ReadonlySet<string> = new Set(["Shape", "Size"]);
+/** Products with a constant matrix of N outputs, their input [batch, tokens, K]. */
+const packedLinears: ReadonlySet<string> = new Set(["MatMulNBits", "MatMulBnb4", "QLinear", "DenseLinear"]);
+/** Lookups of rows by token ids, which are their first input; K columns and N rows. */
+const embeddings: ReadonlySet<string> = new Set(["QEmbedding", "DenseEmbedding"]);
 const integerTypes: readonly number[] = [DataType.INT32, DataType.INT64];
 
 /**
@@ -105,6 +109,7 @@ export class Flow {
     if (declared) return declared;
     const node = this.graph.producer(tensor);
     if (!node) return undefined;
+    if (node.opType === "DequantizeLinear") return this.#rounded(node);
     if (node.opType !== "Add") return this.#linear(node);
     const content = this.contentInputs(node);
     const bias = node.input.find((name) => this.graph.isConstant(name));
@@ -117,12 +122,22 @@ export class Flow {
       : undefined;
   }
 
+  /** A projection whose results are rounded by constant scales, QuantizeLinear and DequantizeLinear behind it. */
+  #rounded(node: NodeProto): Projection | undefined {
+    const quantised = this.graph.producer(node.input[0]!);
+    if (quantised?.opType !== "QuantizeLinear" || !this.isContent(quantised.input[0]!)) return undefined;
+    const scales = [...node.input.slice(1), ...quantised.input.slice(1)];
+    if (!scales.every((name) => name === "" || this.graph.isConstant(name))) return undefined;
+    const projection = this.projection(quantised.input[0]!);
+    return projection && { ...projection, tensor: node.output[0]! };
+  }
+
   /** Whether a node multiplies activations with constant weights, and what it makes. */
   #linear(node: NodeProto): Projection | undefined {
     const [data = "", weight = ""] = node.input;
     const tensor = node.output[0]!;
     if (!this.isContent(data) || !this.graph.isConstant(weight)) return undefined;
-    if (node.opType === "MatMulNBits") return { tensor, width: intAttribute(node, "N", 0), rank: 3 };
+    if (packedLinears.has(node.opType)) return { tensor, width: intAttribute(node, "N", 0), rank: 3 };
     if (node.opType !== "MatMul" && node.opType !== "Gemm") return undefined;
     const shape = this.graph.constantShape(weight);
     if (shape?.length !== 2) {
@@ -133,6 +148,11 @@ export class Flow {
   }
 
   #embeddingOf(node: NodeProto): Embedding | undefined {
+    if (embeddings.has(node.opType)) {
+      const [ids = ""] = node.input;
+      const [width, rows] = [intAttribute(node, "K", 0), intAttribute(node, "N", 0)];
+      return this.#fromIds.has(ids) ? { tensor: node.output[0]!, width, rank: 3, rows } : undefined;
+    }
     const [table = "", indices = ""] = node.input;
     if (node.opType === "GatherBlockQuantized") {
       const scales = this.graph.constantShape(node.input[2] ?? "");
@@ -161,12 +181,7 @@ function classifyInputs(values: readonly ValueInfoProto[]): DecoderInputs {
     else if (value.name === "attention_mask" && rank === 2) mask = value;
     else if ((value.name === "position_ids" || value.name === "cache_position") && integer) positions.push(value);
     else if (type === DataType.FLOAT && rank === 4) past.push(value);
-    else if (type === DataType.FLOAT16) {
-      throw new ModelError(
-        "unsupported_graph",
-        `the input "${value.name}" is float16: export the model in float32 (its weights may be stored as float16)`,
-      );
-    } else {
+    else {
       throw new ModelError(
         "unsupported_graph",
         `the graph has an input "${value.name}" that is none of input_ids, attention_mask [batch, tokens], ` +

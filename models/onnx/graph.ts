@@ -123,6 +123,13 @@ export class Graph {
     for (const node of nodes) this.#link(node);
   }
 
+  /** Puts a node that makes the same tensors in another one's place. */
+  replaceNode(old: NodeProto, node: NodeProto): void {
+    this.proto.node.splice(this.proto.node.indexOf(old), 1, node);
+    this.#unlink(old);
+    this.#link(node);
+  }
+
   /** Makes every reader of one tensor read another, or only the readers given. Graph outputs are left as they are. */
   replaceUses(from: string, to: string, readers: readonly NodeProto[] = this.consumers(from)): void {
     for (const node of readers) {

@@ -10,6 +10,8 @@ export interface Hypothesis {
   readonly window: number;
   /** Whether rope turns components (2i, 2i + 1) instead of (i, i + rotaryDim / 2). */
   readonly interleaved: boolean;
+  /** What products of queries and keys are multiplied by: 1/sqrt(head dim), or that with constants rounded to narrow floats. */
+  readonly scale: number;
 }
 
 /**
@@ -20,7 +22,9 @@ export interface Hypothesis {
 export function hypotheses(found: FoundAttention, config: ModelConfig, graph: Graph): Hypothesis[] {
   return possibleLayouts(found, config).flatMap((layout) =>
     possibleWindows(found, config).flatMap((window) =>
-      possiblePairs(found, graph).map((interleaved) => ({ layout, window, interleaved })),
+      possiblePairs(found, graph).flatMap((interleaved) =>
+        possibleScales(config).map((scale) => ({ layout, window, interleaved, scale })),
+      ),
     ),
   );
 }
@@ -33,6 +37,23 @@ function possibleWindows({ layer, core }: FoundAttention, { windows, maxPosition
   // have given all layers the window of some, or none.
   const proposed = [...said, ...said.filter((window) => window > 0).map((window) => window + 1), 0];
   return [...new Set(proposed.map((window) => (window < maxPositions ? window : 0)))];
+}
+
+/** A graph that is float16 or bfloat16, or was once, has the scale, or its root on both sides, or what is divided by, rounded to that. */
+function possibleScales({ headDim }: ModelConfig): number[] {
+  const exact = 1 / Math.sqrt(headDim);
+  const rounded = [10, 7].flatMap((bits) => {
+    const round = (value: number) => toFraction(value, bits);
+    const roots = [exact, round(exact)].map((scale) => round(Math.sqrt(scale)) ** 2);
+    return [round(exact), ...roots, 1 / round(Math.sqrt(headDim)), 1 / round(headDim ** 0.25) ** 2];
+  });
+  return [...new Set([exact, ...rounded])];
+}
+
+/** The nearest number with so many bits behind the leading one. */
+function toFraction(value: number, bits: number): number {
+  const step = 2 ** (Math.floor(Math.log2(value)) - bits);
+  return Math.round(value / step) * step;
 }
 
 function possiblePairs({ core }: FoundAttention, graph: Graph): boolean[] {

@@ -8,14 +8,17 @@ import { allTensors } from "./external.ts";
 import { Flow } from "./flow.ts";
 import { addBiasesBefore } from "./fused-biases.ts";
 import { describeNode, Graph, intAttribute } from "./graph.ts";
+import { widenHalves } from "./half.ts";
 import { keepAllRows } from "./last-row.ts";
+import { fuseLinears } from "./linears.ts";
 import { findHead } from "./logit-rows.ts";
 import { findAttentions } from "./match.ts";
 import { takeCacheBranch } from "./merged.ts";
-import { graphOf, type ModelProto, readModel, type ValueInfoProto, writeModel } from "./proto.ts";
+import { sortNodes } from "./order.ts";
+import { graphOf, type ModelProto, type NodeProto, readModel, type ValueInfoProto, writeModel } from "./proto.ts";
 import { proveAttentions } from "./prove.ts";
 import { rewriteGraph } from "./rewrite.ts";
-import { type OriginalGraph, selfCheck } from "./self-check.ts";
+import { type OriginalGraph, type Rounding, selfCheck } from "./self-check.ts";
 import { summariseWeights } from "./summary.ts";
 import { readShapesFromIds } from "./token-shapes.ts";
 
@@ -45,10 +48,13 @@ export async function importOnnx(
   const originalInputs = inputsOf(model);
   takeCacheBranch(model);
   const nodesBefore = graphOf(model).node.length;
+  sortNodes(graphOf(model));
+  const rounding = roundingOf(model, widenHalves(model));
   addBiasesBefore(graphOf(model));
   const graph = new Graph(model);
   readShapesFromIds(graph);
   keepAllRows(graph);
+  fuseLinears(new Flow(graph));
   const flow = new Flow(graph);
   checkVocabulary(flow, config, path);
   await exposeComputedHeads(flow, config);
@@ -78,7 +84,7 @@ export async function importOnnx(
   const graphPath = join(folder, graphFile);
   writeModel(graphPath, model, { externalData: { location: weightsFile } });
   onProgress(4, steps, "comparing with the original");
-  const difference = await selfCheck(original, originalInputs, graphPath, config, rounds(model));
+  const difference = await selfCheck(original, originalInputs, graphPath, config, rounding);
   onProgress(steps, steps, "done");
   return {
     format: "onnx",
@@ -100,11 +106,17 @@ function inputsOf(model: ModelProto): ValueInfoProto[] {
   return input.filter(({ name }) => !stored.has(name));
 }
 
-/** Whether quantised products take their activations in 8 bits. */
-function rounds(model: ModelProto): boolean {
-  return graphOf(model).node.some(
-    (node) => node.opType === "MatMulNBits" && intAttribute(node, "accuracy_level", 0) === 4,
-  );
+/** How the graph as it is rounds activations where the prepared one does not. */
+function roundingOf(model: ModelProto, narrow: boolean): Rounding {
+  const nodes = graphOf(model).node;
+  const cached = graphOf(model).input.some(({ name }) => name.startsWith("past_key_values"));
+  // Without a cache tokens cannot be run one by one.
+  if (nodes.some(({ opType }) => opType === "DynamicQuantizeLinear")) return cached ? "8 bits by run" : "8 bits";
+  const int8 = (node: NodeProto) => node.opType === "MatMulNBits" && intAttribute(node, "accuracy_level", 0) === 4;
+  // ONNX Runtime makes MatMulNBits with int8 of a product with weights in blocks.
+  const blocks = (node: NodeProto) => node.opType === "DequantizeLinear" && intAttribute(node, "block_size", 0) > 0;
+  if (nodes.some((node) => int8(node) || blocks(node) || node.opType === "QuantizeLinear")) return "8 bits";
+  return narrow ? "narrow" : "none";
 }
 
 function checkVocabulary(flow: Flow, config: ModelConfig, path: string): void {

@@ -10,8 +10,10 @@ export interface GatherPoint {
   readonly axis: number;
 }
 
-/** Behind the head's product: bias, scale, type. */
-const headOps = new Set(["Identity", "Cast", "Add", "Mul", "Div"]);
+/** Behind the head's product: bias, scale, type, rounding. */
+const headOps = new Set(["Identity", "Cast", "Add", "Mul", "Div", "QuantizeLinear", "DequantizeLinear"]);
+/** Of these, the ones that count as parts of a projection elsewhere. */
+const partsOfProjections = new Set(["Add", "DequantizeLinear"]);
 /** Row by row whatever their attributes are, when the other operand is constant or has the same rows. */
 const elementwiseOps = new Set([
   "Identity",
@@ -69,7 +71,7 @@ export function findHead(flow: Flow): { node: NodeProto; projection: Projection 
   for (let tensor = "logits"; ; ) {
     const node = graph.producer(tensor);
     const content = node ? flow.contentInputs(node) : [];
-    const projection = node && node.opType !== "Add" ? flow.projection(tensor) : undefined;
+    const projection = node && !partsOfProjections.has(node.opType) ? flow.projection(tensor) : undefined;
     if (node && projection) return { node, projection };
     if (!node || !headOps.has(node.opType) || content.length !== 1) {
       const place = node ? describeNode(node) : `"${tensor}"`;

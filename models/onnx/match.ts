@@ -254,7 +254,8 @@ class Matcher {
       if (!node || readers.length > 1) {
         this.#fail(`the result of ${describeNode(this.#core)}, "${tensor}", is read by ${readers.length} nodes, not 1`);
       }
-      if (node.input[0] === tensor && this.#flow.projection(node.output[0]!)) {
+      // Rounding by constant scales belongs to what is behind, as it stays there.
+      if (node.opType === "QuantizeLinear" || (node.input[0] === tensor && this.#flow.projection(node.output[0]!))) {
         return { context: tensor, outputProjection: node };
       }
       if (!layoutOps.has(node.opType) || this.#flow.contentInputs(node).length !== 1) {

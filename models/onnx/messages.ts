@@ -28,6 +28,8 @@ export interface TensorProto {
   metadataProps: StringStringEntryProto[];
   /** Not part of the format: where `readModel` found the external bytes. Never written. */
   external?: { readonly file: string; readonly offset: number; readonly length: number } | undefined;
+  /** Not part of the format either: makes the bytes when they are asked for, so that a large model is never whole in memory. */
+  deferred?: (() => Uint8Array) | undefined;
 }
 
 export interface SparseTensorProto {

@@ -197,7 +197,7 @@ function rowsToCheck(tokens: number): number[] {
 
 function relativeDifference(
   found: FoundAttention,
-  { layout, window, interleaved }: Hypothesis,
+  { layout, window, interleaved, scale }: Hypothesis,
   config: ModelConfig,
   shape: RunShape,
   { inputs, outputs }: ProbeResult,
@@ -211,6 +211,7 @@ function relativeDifference(
     config,
     window,
     interleaved,
+    scale,
     tokens: shape.tokens,
     past: shape.past,
     query: rows(found.query, layout.query),

@@ -57,7 +57,7 @@ export function rewriteGraph(flow: Flow, proof: Proof, config: ModelConfig): Rew
 
 function replaceAttention(graph: Graph, proven: ProvenAttention, frequencies: string, config: ModelConfig): void {
   const { found, hypothesis, contextRank } = proven;
-  const { layout, window, interleaved } = hypothesis;
+  const { layout, window, interleaved, scale } = hypothesis;
   const output = graph.freshName(`sparq.context.${found.layer}`);
   const nodes: NodeProto[] = [];
   const operand = (from: Operand, heads: number): string => {
@@ -89,7 +89,7 @@ function replaceAttention(graph: Graph, proven: ProvenAttention, frequencies: st
       k_head_stride: layout.key.headStride,
       v_offset: layout.value.offset,
       v_head_stride: layout.value.headStride,
-      scale: { float: 1 / Math.sqrt(config.headDim) },
+      scale: { float: scale },
       rope_scale: { float: config.ropeScale },
     },
     { domain: "sparq", name: `sparq.attention.${found.layer}` },

@@ -19,11 +19,25 @@ const floatNames = new Map<number, string>([
   [DataType.DOUBLE, "f64"],
 ]);
 
+/** The operators of ours over weights, and how they number types of floats. */
+const ownWeights = new Set(["QLinear", "QEmbedding", "DenseLinear", "DenseEmbedding"]);
+const denseNames = ["f32", "f16", "bf16"];
+
 export function summariseWeights(graph: Graph): WeightSummary {
   const kinds = new Map<string, number>();
   const packed = new Set<string>();
   const count = (kind: string, elements: number) => kinds.set(kind, (kinds.get(kind) ?? 0) + elements);
   for (const node of graph.nodes) {
+    const weights = node.domain === "sparq" && ownWeights.has(node.opType) ? node.input[1] : undefined;
+    if (weights !== undefined) {
+      // One matrix may be both table and output layer.
+      if (!packed.has(weights)) {
+        const [bits, block] = [intAttribute(node, "bits", 0), intAttribute(node, "block_size", 0)];
+        const kind = bits > 0 ? `${bits}-bit blocks of ${block}` : denseNames[intAttribute(node, "dtype", 0)]!;
+        count(kind, intAttribute(node, "N", 0) * intAttribute(node, "K", 0));
+      }
+      packed.add(weights);
+    }
     if (node.opType !== "MatMulNBits") continue;
     const [bits, block] = [intAttribute(node, "bits", 4), intAttribute(node, "block_size", 32)];
     count(`${bits}-bit blocks of ${block} (MatMulNBits)`, intAttribute(node, "N", 0) * intAttribute(node, "K", 0));

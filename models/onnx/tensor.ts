@@ -104,6 +104,7 @@ function storedLength(tensor: TensorProto): number {
 }
 
 function storedBytes(tensor: TensorProto): Uint8Array {
+  if (tensor.deferred) return tensor.deferred();
   if (tensor.external) return readFileRange(tensor.external);
   if (tensor.dataLocation === 1) {
     throw new ModelError("file_missing", `tensor "${tensor.name}" has its data in a file that was not resolved`);

@@ -3,7 +3,6 @@ import { describe, expect, it } from "vitest";
 import { FORMAT_VERSION } from "../../../models/cache.ts";
 import { attribute, Graph, intAttribute } from "../../../models/onnx/graph.ts";
 import {
-  DataType,
   graphOf,
   type NodeProto,
   readModel,
@@ -105,8 +104,11 @@ describe.each(["tiny-llama", "tiny-pythia"])("the built-in %s", (name) => {
     const graph = new Graph(readModel(graphPath));
     expectCanonical(graph, config);
     expect(report.weights).toBe("f16");
-    const half = [...graph.initializers.values()].filter(({ dataType }) => dataType === DataType.FLOAT16);
-    expect(half.length).toBeGreaterThan(4 * config.layers);
+    const half = graph.nodes.filter(({ opType }) => opType === "DenseLinear");
+    expect(half.length).toBeGreaterThan(2 * config.layers);
+    for (const node of half) expect(intAttribute(node, "dtype", 0)).toBe(1);
+    // The table of embeddings is the output layer too, or has one of its own.
+    expect(graph.nodes.filter(({ opType }) => opType === "DenseEmbedding")).toHaveLength(1);
     expect(report.parameters).toBeGreaterThan(1_000_000);
     expect(report.weightBytes).toBeLessThan(2.1 * report.parameters);
   });
