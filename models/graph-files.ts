@@ -7,3 +7,10 @@ export const graphFiles: readonly string[] = [
   "decoder_model_merged.onnx",
   "decoder_with_past_model.onnx",
 ].flatMap((name) => [name, `onnx/${name}`]);
+
+/**
+ * Of a folder's paths, the ONNX files that may be a model by another name, as "onnx/model_q4.onnx" may: at the top and in onnx/.
+ */
+export function otherGraphs(paths: readonly string[]): string[] {
+  return paths.filter((path) => /^(onnx\/)?[^/]+\.onnx$/.test(path)).sort();
+}

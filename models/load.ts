@@ -6,7 +6,7 @@ import { ModelError } from "./errors.ts";
 import { genaiFile, parseGenaiConfig } from "./genai/config.ts";
 import { importGguf } from "./gguf/import.ts";
 import { withoutFurtherParts } from "./gguf/part-names.ts";
-import { graphFiles } from "./graph-files.ts";
+import { graphFiles, otherGraphs } from "./graph-files.ts";
 import { readJsonFile } from "./json.ts";
 import { locateModel, type ModelLocation } from "./registry.ts";
 import { hasCheckpoint } from "./safetensors/checkpoint.ts";
@@ -69,13 +69,23 @@ export function modelFile({ path }: ModelLocation): string {
   if (hasCheckpoint(path)) return path;
   const files = readdirSync(path).filter((name) => extname(name) === ".gguf");
   const ggufs = withoutFurtherParts(files, (name) => name);
-  if (ggufs.length === 1) return join(path, ggufs[0]!);
+  const exported = otherGraphs([...readdirSync(path), ...namesIn(path, "onnx")]);
+  const found = [...exported, ...ggufs];
+  if (found.length === 1) return join(path, found[0]!);
   throw new ModelError(
     "file_missing",
-    ggufs.length > 1
-      ? `${path} holds ${ggufs.length} GGUF files (${ggufs.join(", ")}): name one`
-      : `${path} holds no model: looked for ${genaiFile}, ${graphFiles.join(", ")}, .safetensors files and a .gguf file${pickled(path)}`,
+    found.length > 1
+      ? `${path} holds ${found.length} ${exported.length > 0 ? "models" : "GGUF files"} (${found.join(", ")}): name one`
+      : `${path} holds no model: looked for ${genaiFile}, ${graphFiles.join(", ")}, .safetensors files, an .onnx and a .gguf file${pickled(path)}`,
   );
+}
+
+/** Paths of what a folder's folder holds, from the former on. */
+function namesIn(path: string, folder: string): string[] {
+  const inner = join(path, folder);
+  return existsSync(inner) && statSync(inner).isDirectory()
+    ? readdirSync(inner).map((name) => `${folder}/${name}`)
+    : [];
 }
 
 /** What to do with weights in a format that can run code when it is read. */

@@ -2,7 +2,7 @@ import { posix } from "node:path";
 import { ModelError } from "../errors.ts";
 import { genaiFile } from "../genai/config.ts";
 import { partPaths, withoutFurtherParts } from "../gguf/part-names.ts";
-import { graphFiles } from "../graph-files.ts";
+import { graphFiles, otherGraphs } from "../graph-files.ts";
 import { hasTag } from "./reference.ts";
 
 /** A file that a hub or a folder offers. */
@@ -60,7 +60,7 @@ export function chooseFiles<File extends OfferedFile>(
   if (graph !== undefined) {
     return { files: withCompanions(offered, source, weightsOf(offered, source, graph)), main: null };
   }
-  const main = onlyGguf(offered, source);
+  const main = onlyFile(offered, source);
   return { files: withCompanions(offered, source, weightsOf(offered, source, main)), main };
 }
 
@@ -90,15 +90,18 @@ function wished(offered: readonly OfferedFile[], source: string, wish: string): 
   );
 }
 
-function onlyGguf(offered: readonly OfferedFile[], source: string): string {
-  const ggufs = ggufsOf(offered);
-  if (ggufs.length === 1) return ggufs[0]!.path;
+/** The one GGUF file, or export by another name, that there is. */
+function onlyFile(offered: readonly OfferedFile[], source: string): string {
+  const exported = otherGraphs(offered.map(({ path }) => path));
+  const found = [...offered.filter(({ path }) => exported.includes(path)), ...ggufsOf(offered)];
+  if (found.length === 1) return found[0]!.path;
   const others = weightFiles(offered);
   throw new ModelError(
     "file_missing",
-    ggufs.length > 1
-      ? `${source} has ${ggufs.length} GGUF files: name one, as in ${source}:${ggufs[0]!.path}; there are${listing(ggufs)}`
-      : `${source} has no model that can be served: looked for model.safetensors, ${graphFiles.join(", ")} and a .gguf ` +
+    found.length > 1
+      ? `${source} has ${found.length} ${exported.length > 0 ? "models" : "GGUF files"}: name one, as in ` +
+          `${source}:${found[0]!.path}; there are${listing(found)}`
+      : `${source} has no model that can be served: looked for model.safetensors, ${graphFiles.join(", ")}, an .onnx and a .gguf ` +
           `file${others.length > 0 ? `; it has${listing(others)}` : ""}`,
   );
 }

@@ -115,8 +115,21 @@ describe("what is no model", () => {
     expect(error.code).toBe("file_missing");
     expect(error.message).toContain(
       `${folder} holds no model: looked for genai_config.json, model.onnx, onnx/model.onnx, decoder_model_merged.onnx, ` +
-        "onnx/decoder_model_merged.onnx, decoder_with_past_model.onnx, onnx/decoder_with_past_model.onnx, .safetensors files and a .gguf file",
+        "onnx/decoder_model_merged.onnx, decoder_with_past_model.onnx, onnx/decoder_with_past_model.onnx, .safetensors files, an .onnx and a .gguf file",
     );
+  });
+
+  it("takes the only export in a folder whatever its name, and asks which of several is meant", async () => {
+    const folder = modelFolder();
+    mkdirSync(join(folder, "onnx"));
+    const named = join(folder, "onnx", "model_q4f16.onnx");
+    renameSync(join(folder, "model.onnx"), named);
+    expect(await loadModel(folder)).toMatchObject({ name: "my-model", source: named });
+    cpSync(named, join(folder, "onnx", "model_fp16.onnx"));
+    writeFileSync(join(folder, "a.gguf"), "");
+    const message = (await errorOf(folder)).message;
+    expect(message).toContain("holds 3 models (onnx/model_fp16.onnx, onnx/model_q4f16.onnx, a.gguf): name one");
+    expect(await loadModel(named)).toMatchObject({ cached: true });
   });
 
   it("asks which of several GGUF files is meant", async () => {

@@ -1,4 +1,14 @@
-import { existsSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { ModelError } from "../../../models/errors.ts";
@@ -15,7 +25,15 @@ import {
   tensorBytes,
   writeModel,
 } from "../../../models/onnx/proto.ts";
-import { exportsFolder, removeTemporaryFolders, temporaryFolder } from "../exports.ts";
+import { preparedLogits } from "../../../models/onnx/self-check.ts";
+import {
+  editedExport,
+  exportsFolder,
+  importFolder,
+  readGolden,
+  removeTemporaryFolders,
+  temporaryFolder,
+} from "../exports.ts";
 
 removeTemporaryFolders();
 
@@ -125,6 +143,41 @@ describe("external data", () => {
       const { offset, length } = tensor.external!;
       expect(Buffer.compare(tensorBytes(tensor), data.subarray(offset, offset + length))).toBe(0);
     }
+  });
+
+  it("reads tensors from several files, and from beyond 4 GB of one", async () => {
+    const folder = editedExport("llama-dynamo-sdpa-18");
+    const path = join(folder, "model.onnx");
+    const source = readModel(path);
+    // A file with holes: 5 GB long, some kilobytes on disk.
+    const far = 5 * 2 ** 30;
+    writeModel(path, source, { externalData: { location: "near.bin", threshold: 256 } });
+    const data = readFileSync(join(folder, "near.bin"));
+    const descriptor = openSync(join(folder, "far.bin"), "w");
+    writeSync(descriptor, data, 0, data.length, far);
+    closeSync(descriptor);
+    const split = readModel(path);
+    for (const [i, tensor] of graphOf(split).initializer.entries()) {
+      if (i % 2 === 0 || !tensor.external) continue;
+      const entry = (key: string) => tensor.externalData.find((one) => one.key === key)!;
+      entry("location").value = "far.bin";
+      entry("offset").value = String(far + tensor.external.offset);
+    }
+    writeFileSync(path, encodeModel(split));
+
+    const files = graphOf(readModel(path)).initializer.flatMap(({ external }) => external?.file ?? []);
+    expect(new Set(files)).toEqual(new Set(["near.bin", "far.bin"].map((name) => join(folder, name))));
+    expect(weights(readModel(path))).toEqual(weights(source));
+    const { report, graphPath, config } = await importFolder(folder);
+    expect(report.files.map(({ path: file }) => file)).toEqual(expect.arrayContaining([join(folder, "far.bin")]));
+    const { prompt, logits } = readGolden(folder);
+    const actual = await preparedLogits(graphPath, prompt, config);
+    expect(Math.max(...actual.map((value, i) => Math.abs(value - logits[i]!)))).toBeLessThan(2e-4);
+
+    truncateSync(join(folder, "far.bin"), far);
+    expect(errorOf(() => readModel(path)).message).toMatch(
+      new RegExp(`far\\.bin is truncated: it has ${far} bytes, tensor ".*" of .* is at 53687\\d{5} to 53687`),
+    );
   });
 
   it("names a weights file that is missing, and the tensor in it", () => {

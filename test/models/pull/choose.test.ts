@@ -52,6 +52,12 @@ describe("the files of a model", () => {
       ["genai_config.json", "phi3-int4.onnx", "phi3-int4.onnx.data"],
       null,
     ],
+    [
+      "the only export, whatever it is called, with its data",
+      ["onnx/model_q4.onnx", "onnx/model_q4.onnx_data", "other/model.onnx"],
+      ["onnx/model_q4.onnx", "onnx/model_q4.onnx_data"],
+      "onnx/model_q4.onnx",
+    ],
     ["the only GGUF, whatever it is called", ["any.gguf", "mmproj-f16.gguf"], ["any.gguf"], "any.gguf"],
   ])("are %s", (_what, offered, expected, main) => {
     expect(choose([...config, ...offered])).toEqual({ files: [...config, ...expected].sort(), main });
@@ -81,6 +87,12 @@ describe("the files of a model", () => {
   });
 
   it.each<[string, string[], string | undefined, RegExp]>([
+    [
+      "several exports",
+      ["onnx/model_q4.onnx", "onnx/model_int8.onnx", "a.gguf"],
+      undefined,
+      /has 3 models: name one, as in org\/model:onnx\/model_q4\.onnx; there are.*int8.*a\.gguf/s,
+    ],
     ["nothing", [], undefined, /^org\/model has no model that can be served: looked for.*file$/],
     ["pickles", ["pytorch_model.bin"], undefined, /it has:\n {2}pytorch_model\.bin \(1\.5 kB\)/],
     ["no tokenizer", ["config.json", "model.safetensors"], undefined, /no tokenizer\.json beside model\.safetensors/],
