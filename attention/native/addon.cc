@@ -4,20 +4,15 @@
 #include "addon_step.h"
 #include "addon_values.h"
 
-#if defined(__GLIBC__)
-#include <malloc.h>
-#endif
-
-#include <algorithm>
 #include <chrono>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "addon_bench.h"
+#include "addon_memory.h"
 #include "attention.h"
 #include "mass.h"
-#include "ort_runtime.h"
 #include "rope.h"
 #include "runtime_check.h"
 #include "session.h"
@@ -297,13 +292,6 @@ Napi::Value createKvStore(const Napi::CallbackInfo& info) {
   });
 }
 
-// Reading a model leaves free memory in the allocator's arenas, one for each thread that took part: back to the system with it.
-void releaseFreeMemory(const Napi::CallbackInfo&) {
-#if defined(__GLIBC__)
-  malloc_trim(0);
-#endif
-}
-
 Napi::Value loadSession(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   return rejecting(env, [&]() -> Napi::Value {
@@ -361,8 +349,7 @@ Napi::Value attend(const Napi::CallbackInfo& info) {
 
 // sample(path, threads, vocabSize, logits, sampling), on this thread.
 Napi::Value sample(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  return guarded(env, [&]() -> Napi::Value {
+  return guarded(info.Env(), [&, env = info.Env()]() -> Napi::Value {
     const Path path = pathOf(env, info[0]);
     const int32_t threads = integerOf(info[1], "threads", 1, kMostThreads);
     const int32_t vocabSize = integerOf(info[2], "vocabSize", 1);
@@ -384,9 +371,9 @@ Napi::Value sample(const Napi::CallbackInfo& info) {
     }
     const auto started = std::chrono::steady_clock::now();
     const SampledRows rows = sampleRows(path, logits.Data(), vocabSize, input, classes.samplers->pool());
-    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - started;
     Napi::Object object = sampledObject(env, rows);
-    object.Set("seconds", seconds);
+    object.Set("seconds", seconds.count());
     return object;
   });
 }
@@ -409,6 +396,5 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
 
 }  // namespace
 }  // namespace sparq
-
-Napi::Object initializeAddon(Napi::Env env, Napi::Object exports) { return sparq::initialize(env, exports); }
-NODE_API_MODULE(sparq, initializeAddon)
+using sparq::initialize;
+NODE_API_MODULE(sparq, initialize)

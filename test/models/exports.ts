@@ -5,8 +5,17 @@ import { basename, join, resolve } from "node:path";
 import { afterAll } from "vitest";
 import { packageRoot } from "../../attention/root.ts";
 import { parseConfig } from "../../models/config.ts";
+import type { Graph } from "../../models/onnx/graph.ts";
 import { importOnnx } from "../../models/onnx/import.ts";
-import { type GraphProto, graphOf, type NodeProto, readModel, writeModel } from "../../models/onnx/proto.ts";
+import {
+  floatTensor,
+  type GraphProto,
+  graphOf,
+  type NodeProto,
+  OperatorSetIdMessage,
+  readModel,
+  writeModel,
+} from "../../models/onnx/proto.ts";
 import type { ImportReport, ModelConfig } from "../../models/types.ts";
 
 export const exportsFolder = join(packageRoot(), "test/golden/exports");
@@ -95,4 +104,23 @@ export function interpose(
 ): void {
   graph.node.splice(graph.node.indexOf(reader), 0, ...nodes);
   reader.input = reader.input.map((name) => (name === tensor ? replacement : name));
+}
+
+/** cos or sin of every position's angles, [positions, rotary / 2]. */
+export function ropeCache(name: string, config: ModelConfig, of: (angle: number) => number) {
+  const half = config.rotaryDim / 2;
+  const values = Float32Array.from({ length: config.maxPositions * half }, (_, i) => {
+    return of(Math.fround(Math.floor(i / half) * config.inverseFrequencies[i % half]!));
+  });
+  return floatTensor(name, [config.maxPositions, half], values);
+}
+
+/** Writes a graph of which only the logits are wanted, without what they do not need, and with ONNX Runtime's own operators. */
+export function writeWithContrib(path: string, graph: Graph): void {
+  graph.proto.output = graph.proto.output.filter(({ name }) => name === "logits");
+  graph.removeDead();
+  const used = new Set(graph.nodes.flatMap(({ input }) => input));
+  graph.proto.input = graph.proto.input.filter(({ name }) => used.has(name));
+  graph.model.opsetImport.push(OperatorSetIdMessage.create({ domain: "com.microsoft", version: 1 }));
+  writeModel(path, graph.model);
 }

@@ -11,26 +11,22 @@ import {
   int64Tensor,
   makeNode,
   type NodeProto,
-  OperatorSetIdMessage,
   readModel,
   type TensorProto,
   tensorShape,
   tensorToFloat32,
-  writeModel,
 } from "../../../models/onnx/proto.ts";
-import type { ModelConfig } from "../../../models/types.ts";
-import { builtinFolder, importFolder, readConfig, reconfiguredExport, removeTemporaryFolders } from "../exports.ts";
+import {
+  builtinFolder,
+  importFolder,
+  readConfig,
+  reconfiguredExport,
+  removeTemporaryFolders,
+  ropeCache,
+  writeWithContrib,
+} from "../exports.ts";
 
 removeTemporaryFolders();
-
-/** cos or sin of every position's angles, [positions, rotary / 2]. */
-function ropeCache(name: string, config: ModelConfig, of: (angle: number) => number) {
-  const half = config.rotaryDim / 2;
-  const values = Float32Array.from({ length: config.maxPositions * half }, (_, i) => {
-    return of(Math.fround(Math.floor(i / half) * config.inverseFrequencies[i % half]!));
-  });
-  return floatTensor(name, [config.maxPositions, half], values);
-}
 
 /** Matrices with the same rows as one. */
 function sideBySide(name: string, matrices: readonly TensorProto[]): TensorProto {
@@ -107,12 +103,7 @@ function groupQueryExport({ packed, attributes = {} }: Fusion): string {
     graph.insertBefore(outputProjection, ...nodes, attention);
     graph.replaceUses(context, outputs[0]!);
   }
-  graph.proto.output = graph.proto.output.filter(({ name }) => name === "logits");
-  graph.removeDead();
-  const used = new Set(graph.nodes.flatMap(({ input }) => input));
-  graph.proto.input = graph.proto.input.filter(({ name }) => used.has(name));
-  model.opsetImport.push(OperatorSetIdMessage.create({ domain: "com.microsoft", version: 1 }));
-  writeModel(path, model);
+  writeWithContrib(path, graph);
   return folder;
 }
 

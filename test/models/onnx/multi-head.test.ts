@@ -9,13 +9,10 @@ import {
   int64Tensor,
   makeNode,
   type NodeProto,
-  OperatorSetIdMessage,
   readModel,
   tensorToFloat32,
-  writeModel,
 } from "../../../models/onnx/proto.ts";
 import { preparedLogits } from "../../../models/onnx/self-check.ts";
-import type { ModelConfig } from "../../../models/types.ts";
 import {
   editedExport,
   exportsFolder,
@@ -23,6 +20,8 @@ import {
   readConfig,
   readGolden,
   removeTemporaryFolders,
+  ropeCache,
+  writeWithContrib,
 } from "../exports.ts";
 
 removeTemporaryFolders();
@@ -31,14 +30,6 @@ removeTemporaryFolders();
 const variantOf = (kind: Kind) => (kind === "opset 23's rope" ? "llama-dynamo-eager-23" : "llama-script-sdpa-14");
 
 type Kind = "separate" | "bias" | "bias of a packed one" | "packed" | "padding mask" | "not causal" | "opset 23's rope";
-
-function ropeCache(name: string, config: ModelConfig, of: (angle: number) => number) {
-  const half = config.rotaryDim / 2;
-  const values = Float32Array.from({ length: config.maxPositions * half }, (_, i) => {
-    return of(Math.fround(Math.floor(i / half) * config.inverseFrequencies[i % half]!));
-  });
-  return floatTensor(name, [config.maxPositions, half], values);
-}
 
 /** The export with ONNX Runtime's RotaryEmbedding and MultiHeadAttention in place of every attention. */
 function multiHeadExport(kind: Kind): string {
@@ -101,12 +92,7 @@ function multiHeadExport(kind: Kind): string {
     graph.insertBefore(outputProjection, ...nodes);
     graph.replaceUses(context, outputs[0]!);
   }
-  graph.proto.output = graph.proto.output.filter(({ name }) => name === "logits");
-  graph.removeDead();
-  const used = new Set(graph.nodes.flatMap(({ input }) => input));
-  graph.proto.input = graph.proto.input.filter(({ name }) => used.has(name));
-  model.opsetImport.push(OperatorSetIdMessage.create({ domain: "com.microsoft", version: 1 }));
-  writeModel(path, model);
+  writeWithContrib(path, graph);
   return folder;
 }
 
