@@ -1,6 +1,7 @@
-import { existsSync, statSync } from "node:fs";
+import { statSync } from "node:fs";
 import { basename, dirname, extname, join } from "node:path";
 import { parseConfig } from "./config.ts";
+import { readConfigFiles } from "./config-files.ts";
 import { ModelError } from "./errors.ts";
 import { Fields } from "./fields.ts";
 import { genaiFile, parseGenaiConfig } from "./genai/config.ts";
@@ -68,12 +69,9 @@ export function locateAsIs(
     return { ...found, config: { ...config, known: true }, tokenizer: readTokenizerFiles(dirname(source)) };
   }
   const folder = configFolder(source);
-  const path = join(folder, "config.json");
-  const generationPath = join(folder, "generation_config.json");
-  const generation = existsSync(generationPath) ? readJsonFile(generationPath) : undefined;
+  const { path, config, generation } = readConfigFiles(folder);
   const tokenizer = readTokenizerFiles(folder);
-  const config = readAsIsConfig(readJsonFile(path), generation, path, { tokenizer, maxContext });
-  return { ...found, config, tokenizer };
+  return { ...found, config: readAsIsConfig(config, generation, path, { tokenizer, maxContext }), tokenizer };
 }
 
 /** What else may say how long a sequence can be. */

@@ -2,6 +2,7 @@ import { existsSync, readdirSync, statSync } from "node:fs";
 import { basename, dirname, extname, join } from "node:path";
 import { prepareGraph } from "./cache.ts";
 import { parseConfig } from "./config.ts";
+import { readConfigFiles } from "./config-files.ts";
 import { ModelError } from "./errors.ts";
 import { genaiFile, parseGenaiConfig } from "./genai/config.ts";
 import { importGguf } from "./gguf/import.ts";
@@ -114,10 +115,8 @@ function genaiGraph(folder: string): string {
 
 async function loadOnnx(name: string, file: string, options: LoadModelOptions): Promise<PreparedModel> {
   const folder = configFolder(file);
-  const configPath = join(folder, "config.json");
-  const generationPath = join(folder, "generation_config.json");
-  const generation = existsSync(generationPath) ? readJsonFile(generationPath) : undefined;
-  const config = parseConfig(readJsonFile(configPath), generation, configPath, options);
+  const { path: configPath, config: configJson, generation } = readConfigFiles(folder);
+  const config = parseConfig(configJson, generation, configPath, options);
   const tokenizer = readTokenizerFiles(folder);
   const prepared = await prepareGraph({
     folder: dirname(file),

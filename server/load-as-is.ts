@@ -5,7 +5,7 @@ import type { AttentionSettings } from "../attention/types.ts";
 import { locateAsIs } from "../models/as-is.ts";
 import type { ModelOptions } from "./config.ts";
 import type { LoadedModel } from "./load-serving.ts";
-import { sizeCache } from "./resources.ts";
+import { servedCache } from "./resources.ts";
 import type { Stopwatch } from "./stopwatch.ts";
 import { createTokenizer } from "./tokenizer.ts";
 
@@ -23,14 +23,7 @@ export async function loadAsIs(options: ModelOptions, log: Logger, watch: Stopwa
   const decoder = await openDecoder(source, { ...config, certain: config.known }, { threads: options.threads });
   try {
     const { slots, vocabSize } = decoder.signature;
-    const { blocks, contextLength } = sizeCache({
-      bytesPerBlock: decoder.bytesPerBlock(BLOCK_SIZE),
-      blockSize: BLOCK_SIZE,
-      contextLimit: Math.min(config.maxPositions, options.maxContext ?? config.maxPositions),
-      maxRunning: options.maxRunning,
-      megabytes: options.kvCacheMb,
-      freeBytes: process.availableMemory(),
-    });
+    const { blocks, contextLength } = servedCache(decoder.bytesPerBlock(BLOCK_SIZE), config.maxPositions, options);
     const session = await decoder.begin({ blocks, blockSize: BLOCK_SIZE });
     watch.lap("session");
     if (slots.length === 0) {

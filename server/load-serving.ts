@@ -3,6 +3,7 @@ import type { Logger } from "pino";
 import { defaultAttention } from "../attention/defaults.ts";
 import { BLOCK_SIZE, bytesPerBlock, openSession, type StepSession } from "../attention/session.ts";
 import type { AttentionSettings } from "../attention/types.ts";
+import { messageOf } from "../models/errors.ts";
 import { loadModel } from "../models/load.ts";
 import type { ModelConfig, TokenizerFiles } from "../models/types.ts";
 import { AttentionOverrideError, overrideAttention } from "./attention-settings.ts";
@@ -15,7 +16,7 @@ import type { Tokenizer } from "./engine/types.ts";
 import { GrammarService } from "./grammar/service.ts";
 import { grammarVocabulary } from "./grammar/vocabulary.ts";
 import { threadedEncoder } from "./prompts/encoder.ts";
-import { sizeCache } from "./resources.ts";
+import { servedCache } from "./resources.ts";
 import type { Serving } from "./serving.ts";
 import { Stopwatch } from "./stopwatch.ts";
 import { createTokenizer } from "./tokenizer.ts";
@@ -56,6 +57,7 @@ export async function loadServing(
   const load = options.attention === "onnx" ? await asIsLoader() : loadPrepared;
   const model = await load(options, log, watch);
   const { name, source, config, files, tokenizer, session, contextLength, headDim, attention, backend } = model;
+  const sampling = options.samplingDefaults === "model" && config.sampling ? { sampling: config.sampling } : {};
   const engine = createEngine({
     runner: runnerOf(session),
     config,
@@ -76,7 +78,7 @@ export async function loadServing(
       threads: session.threads,
       runtime: session.runtimeVersion,
       attention: backend === "onnx" ? { mode: "onnx" } : attention,
-      ...(options.samplingDefaults === "model" && config.sampling ? { sampling: config.sampling } : {}),
+      ...sampling,
       seconds: watch.seconds,
       parts: watch.laps,
       // With Node's own start, and the reading of our modules.
@@ -99,7 +101,7 @@ export async function loadServing(
     backend,
     attention,
     broken: model.broken,
-    ...(options.samplingDefaults === "model" && config.sampling ? { sampling: config.sampling } : {}),
+    ...sampling,
     ...(options.toolCallParser === undefined ? {} : { toolCallParser: options.toolCallParser }),
   };
 }
@@ -113,14 +115,8 @@ async function loadPrepared(options: ModelOptions, log: Logger, watch: Stopwatch
   const attention = attentionOf(config, options);
   const tokenizer = createTokenizer(model.tokenizer, config);
   watch.lap("tokenizer");
-  const { blocks, contextLength } = sizeCache({
-    bytesPerBlock: bytesPerBlock(config, { dtype: options.kvDtype, scanDtype: options.scanDtype }),
-    blockSize: BLOCK_SIZE,
-    contextLimit: Math.min(config.maxPositions, options.maxContext ?? config.maxPositions),
-    maxRunning: options.maxRunning,
-    megabytes: options.kvCacheMb,
-    freeBytes: process.availableMemory(),
-  });
+  const perBlock = bytesPerBlock(config, { dtype: options.kvDtype, scanDtype: options.scanDtype });
+  const { blocks, contextLength } = servedCache(perBlock, config.maxPositions, options);
   const session = await openSession({
     graphPath: model.graphPath,
     config,
@@ -141,7 +137,7 @@ async function loadPrepared(options: ModelOptions, log: Logger, watch: Stopwatch
     headDim: config.headDim,
     attention,
     backend: "kernels",
-    broken: () => messageOf(() => session.session.checkFiles()),
+    broken: () => faultOf(() => session.session.checkFiles()),
   };
 }
 
@@ -156,12 +152,12 @@ function limitsOf({ maxWaiting, queueTimeout, requestTimeout, stuckStepSeconds }
 }
 
 /** What a call throws. */
-function messageOf(call: () => void): string | undefined {
+function faultOf(call: () => void): string | undefined {
   try {
     call();
     return undefined;
   } catch (error) {
-    return error instanceof Error ? error.message : String(error);
+    return messageOf(error);
   }
 }
 

@@ -1,3 +1,6 @@
+import { BLOCK_SIZE } from "../attention/session.ts";
+import type { ModelOptions } from "./config.ts";
+
 /** The share of the free memory that the cache takes by default, and the most it takes, in bytes. */
 const CACHE_SHARE = 0.25;
 const CACHE_MAX_BYTES = 8 * 2 ** 30;
@@ -32,6 +35,19 @@ export function sizeCache(options: {
     );
   }
   return { blocks, contextLength: Math.min(contextLimit, blocks * blockSize) };
+}
+
+/** The same for a server's options, a model's longest sequence, and the memory that is free now. */
+export function servedCache(
+  bytesPerBlock: number,
+  maxPositions: number,
+  { maxContext, maxRunning, kvCacheMb }: Pick<ModelOptions, "maxContext" | "maxRunning" | "kvCacheMb">,
+): CacheSize {
+  return sizeCache({
+    ...{ bytesPerBlock, blockSize: BLOCK_SIZE, maxRunning, megabytes: kvCacheMb },
+    contextLimit: Math.min(maxPositions, maxContext ?? maxPositions),
+    freeBytes: process.availableMemory(),
+  });
 }
 
 function toMegabytes(bytes: number): string {

@@ -30,7 +30,10 @@ type Known = Readonly<Record<PeerName, Peer>>;
 export async function runCompare(options: CompareOptions, io: CliIo, known: Known = peers): Promise<number> {
   const model = await loadModel(options.model, loadOptionsOf(options));
   const systems: System[] = [];
-  const kept = options.keepFill ? join(userCacheDir(), "bench") : mkdtempSync(join(tmpdir(), "sparq-fills-"));
+  // Without --keep-fill only several contexts fill their caches more than once.
+  const temporary =
+    !options.keepFill && options.context.length > 1 ? mkdtempSync(join(tmpdir(), "sparq-fills-")) : undefined;
+  const kept = options.keepFill ? join(userCacheDir(), "bench") : temporary;
   try {
     const record = await compare(options, model, { systems, kept, known, io });
     io.out(formatTables(record.measurements));
@@ -40,15 +43,15 @@ export async function runCompare(options: CompareOptions, io: CliIo, known: Know
     return 130;
   } finally {
     for (const system of systems) system.close();
-    if (!options.keepFill) rmSync(kept, { recursive: true, force: true });
+    if (temporary !== undefined) rmSync(temporary, { recursive: true, force: true });
   }
 }
 
 interface Setting {
   /** What is started is put here, for the caller to close. */
   readonly systems: System[];
-  /** Folder for filled caches, which each round of a context takes again. */
-  readonly kept: string;
+  /** Folder for filled caches, which each round of a context takes again; none where they are filled once. */
+  readonly kept: string | undefined;
   readonly known: Known;
   readonly io: CliIo;
 }
@@ -125,11 +128,12 @@ async function startPeers(
   skip: (one: Skipped) => void,
 ): Promise<void> {
   const { threads, python } = options;
+  const folder = kept === undefined ? {} : { kept };
   const exported = options.export === undefined ? {} : { exported: options.export };
   for (const name of options.peers) {
     io.stop.throwIfAborted();
     try {
-      systems.push(await known[name].start({ model, threads, python, kept, ...exported }));
+      systems.push(await known[name].start({ model, threads, python, ...folder, ...exported }));
     } catch (error) {
       if (!(error instanceof PeerMissing)) throw error;
       skip({ what: name, reason: error.message });

@@ -3,7 +3,7 @@ import { zeroOf } from "../builder/weights.ts";
 import { ModelError } from "../errors.ts";
 import { attribute, describeNode, type Graph, intAttribute } from "./graph.ts";
 import { DataType, type NodeProto, type TensorProto } from "./messages.ts";
-import { tensorBytes, tensorShape, tensorToFloat32 } from "./tensor.ts";
+import { elementCount, tensorBytes, tensorShape, tensorToFloat32 } from "./tensor.ts";
 
 /** A constant of two dimensions as a matrix of [outputs, inputs]. Its elements are read from the file when asked for. */
 export interface ConstantMatrix {
@@ -169,7 +169,7 @@ function levels(tensor: TensorProto, bits: 4 | 8, signed: boolean): Uint8Array {
   const bytes = tensorBytes(tensor);
   const flip = signed ? 2 ** (bits - 1) : 0;
   if (bits === 8) return Uint8Array.from(bytes, (byte) => byte ^ flip);
-  const count = tensorShape(tensor).reduce((product, size) => product * size, 1);
+  const count = elementCount(tensor);
   const out = new Uint8Array(count);
   for (let i = 0; i < count; i++) out[i] = ((bytes[i >> 1]! >> (4 * (i & 1))) & 15) ^ flip;
   return out;
@@ -200,7 +200,7 @@ export function blockMatrix(graph: Graph, node: NodeProto): ConstantMatrix | und
   const scales = tensorToFloat32(scale);
   const rowBytes = (columns * bits) / 8;
   if (!Number.isInteger(rowBytes) || scales.length !== rows * blocks) return undefined;
-  if (tensorShape(values).reduce((product, size) => product * size, 1) !== rows * blocks * blockBytes) {
+  if (elementCount(values) !== rows * blocks * blockBytes) {
     throw new ModelError(
       "unsupported_graph",
       `${describeNode(node)} has weights of shape [${tensorShape(values)}], must be [${rows}, ${blocks}, ${blockBytes}]`,

@@ -1,11 +1,11 @@
-import { existsSync, statSync } from "node:fs";
-import { basename, dirname, join } from "node:path";
+import { statSync } from "node:fs";
+import { basename, dirname } from "node:path";
 import { linearStyle, styleSuffixes } from "../builder/style.ts";
 import { prepareGraph } from "../cache.ts";
 import { parseConfig } from "../config.ts";
+import { readConfigFiles } from "../config-files.ts";
 import { type Conversion, convert } from "../convert/index.ts";
 import { ModelError } from "../errors.ts";
-import { readJsonFile } from "../json.ts";
 import { readTokenizerFiles } from "../tokenizer-files.ts";
 import type { LoadModelOptions, PreparedModel } from "../types.ts";
 import { type Checkpoint, openCheckpoint } from "./checkpoint.ts";
@@ -19,11 +19,8 @@ import { type Checkpoint, openCheckpoint } from "./checkpoint.ts";
 export async function importCheckpoint(path: string, options: LoadModelOptions = {}): Promise<PreparedModel> {
   const folder = statSync(path).isDirectory() ? path : dirname(path);
   const style = linearStyle(options);
-  const configPath = join(folder, "config.json");
-  const generationPath = join(folder, "generation_config.json");
-  const configJson = readJsonFile(configPath);
+  const { path: configPath, config: configJson, generation } = readConfigFiles(folder);
   refuseQuantised(configJson, configPath);
-  const generation = existsSync(generationPath) ? readJsonFile(generationPath) : undefined;
   const config = parseConfig(configJson, generation, configPath, options);
   const tokenizer = readTokenizerFiles(folder);
   const checkpoint = openCheckpoint(path);
